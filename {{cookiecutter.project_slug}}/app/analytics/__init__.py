@@ -1,0 +1,1 @@
+"""Figures about the users, from the analytics database."""

@@ -1,0 +1,8 @@
+"""What goes out."""
+
+from pydantic import BaseModel
+
+
+class UserFigures(BaseModel):
+    users: int
+    created_last_day: int

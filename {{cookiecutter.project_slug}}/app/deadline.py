@@ -1,0 +1,110 @@
+"""One deadline over everything a request does."""
+
+import asyncio
+from collections.abc import Coroutine
+from time import monotonic
+from typing import Any, TypeVar
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import problem
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+
+class Leftovers:
+    """Tasks whose result nobody waits for any longer, while they tidy up."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        """Stop a task, and let it tidy up in the background."""
+        task.cancel()
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("failed while tidying up", exc_info=error)
+
+    async def within(self, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`.
+
+        Raises TimeoutError after `seconds`, however long it then takes to tidy up.
+        """
+        task = asyncio.create_task(work)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=seconds)
+        except asyncio.CancelledError:
+            self.leave(task)
+            raise
+        if not done:
+            self.leave(task)
+            raise TimeoutError
+        return task.result()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until all are done, for `seconds` at most."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+
+class Limit:
+    """A request's own deadline, which a route that needs longer may extend."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._started = monotonic()
+
+    def extend(self, seconds: float) -> None:
+        self.seconds = max(self.seconds, seconds)
+
+    def left(self) -> float:
+        return self.seconds - (monotonic() - self._started)
+
+
+class Deadline:
+    """Answers 504 when the deadline has come, while the request's work is stopped behind it.
+
+    The work runs in a task of its own, because stopping it can take long: a driver that is
+    cancelled asks the server to stop and waits. A response that has begun is not cut in two.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float, leftovers: Leftovers) -> None:
+        self._app = app
+        self._seconds = seconds
+        self._leftovers = leftovers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        has_begun = is_late = False
+
+        async def send_in_time(message: Message) -> None:
+            nonlocal has_begun
+            if not is_late:
+                has_begun = True
+                await send(message)
+
+        limit = scope.setdefault("state", {})["deadline"] = Limit(self._seconds)
+        task = asyncio.ensure_future(self._app(scope, receive, send_in_time))
+        try:
+            done: set[asyncio.Future[None]] = set()
+            while not done and (has_begun or limit.left() > 0):
+                timeout = None if has_begun else limit.left()
+                done, _ = await asyncio.wait({task}, timeout=timeout)
+        except asyncio.CancelledError:
+            self._leftovers.leave(task)
+            raise
+        if done:
+            task.result()
+            return
+        is_late = True
+        self._leftovers.leave(task)
+        answer = problem(504, f"No answer was ready within {limit.seconds:g} seconds.")
+        await answer(scope, receive, send)

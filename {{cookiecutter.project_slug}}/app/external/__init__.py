@@ -1,0 +1,1 @@
+"""The upstream and the webhook, called through the aiohttp pool."""

@@ -1,0 +1,1 @@
+"""Items with JSON values, kept by the raw asyncpg pool."""

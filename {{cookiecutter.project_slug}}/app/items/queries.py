@@ -1,0 +1,43 @@
+"""All SQL about items; each function works on the connection it is given."""
+
+import json
+from collections.abc import Sequence
+from typing import ClassVar
+
+import asyncpg
+
+from app.errors import Problem
+from app.items.schemas import ItemCreate, ItemRead
+from app.pools.asyncpg import PooledConnection
+
+
+class ItemNotFound(Problem):
+    status: ClassVar[int] = 404
+
+
+class ItemsRefused(Problem):
+    status: ClassVar[int] = 422
+
+
+async def get_item(connection: PooledConnection, item_id: int) -> ItemRead:
+    """Raises ItemNotFound."""
+    row = await connection.fetchrow("SELECT id, name, value FROM items WHERE id = $1", item_id)
+    if row is None:
+        raise ItemNotFound("There is no such item.")
+    return ItemRead(**row)
+
+
+async def insert_items(connection: PooledConnection, items: Sequence[ItemCreate]) -> None:
+    """Insert all or none: one statement is one transaction.
+
+    Raises ItemsRefused for what JSON can say and PostgreSQL cannot keep, such as a NUL character.
+    """
+    try:
+        await connection.execute(
+            "INSERT INTO items (name, value)"
+            " SELECT name, value::jsonb FROM unnest($1::text[], $2::text[]) AS new (name, value)",
+            [item.name for item in items],
+            [json.dumps(item.value) for item in items],
+        )
+    except asyncpg.DataError as error:
+        raise ItemsRefused("A name or a value holds what cannot be stored.") from error

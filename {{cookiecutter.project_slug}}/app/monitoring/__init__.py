@@ -1,0 +1,1 @@
+"""What Prometheus asks for: the pools' figures and the requests' durations."""

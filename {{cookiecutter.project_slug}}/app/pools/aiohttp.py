@@ -1,0 +1,413 @@
+"""The pool for outgoing HTTP: one aiohttp session, which keeps connections to the upstreams."""
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
+from typing import Annotated
+from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
+
+import aiohttp
+import structlog
+from fastapi import Depends, Request
+from pydantic import AnyHttpUrl, Field, FilePath, JsonValue, SecretStr, field_validator
+
+from app.pools.base import (
+    Durations,
+    Pool,
+    PoolError,
+    PoolSettings,
+    PoolStats,
+    Service,
+    Slots,
+    TimedOut,
+    Unavailable,
+    figure,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class AiohttpSettings(PoolSettings):
+    """The pool for outgoing HTTP."""
+
+    required = False
+
+    base_url: AnyHttpUrl = Field(
+        description="The upstream of `/external`. Required: there is no sensible default.",
+        examples=["https://api.example.com"],
+    )
+    limit: int = Field(
+        100,
+        ge=1,
+        description="Connections to all hosts together, per worker; more requests wait. Five times "
+        "the limit per host, so that it bounds only a service with many upstreams.",
+    )
+    limit_per_host: int = Field(
+        20,
+        ge=1,
+        description="Connections to one host, per worker, so that a slow one cannot take them all: "
+        "requests per second times seconds that each takes, divided by 0.7.",
+    )
+    max_waiting: int = Field(
+        100,
+        ge=0,
+        description="How many requests may wait for a connection to one host; the next one gets "
+        "its 503 at once. Five for each connection of the default limit: at 0.1 s a request the "
+        "last of them waits 0.5 s, and longer queues hold only requests that time out.",
+    )
+    keepalive_timeout: float = Field(
+        30,
+        gt=0,
+        description="Seconds that an idle connection is kept: it outlasts a lull. Keep it below "
+        "the upstream's own, or requests meet connections that are being closed.",
+    )
+    ttl_dns_cache: int = Field(
+        300,
+        ge=0,
+        description="Seconds that an address is remembered. Few look-ups; a move of the upstream "
+        "takes as long to be seen.",
+    )
+    total_timeout: float = Field(
+        30,
+        gt=0,
+        description="Seconds for a request, from its turn in the queue to the end of its answer: "
+        "the only bound on an answer that drips. A bound for work of any length; the deadline of "
+        "the request that is served ends it earlier.",
+    )
+    connect_timeout: float = Field(
+        10,
+        gt=0,
+        description="Seconds to wait for a connection, and again to open one, TLS included. At "
+        "most 0.4 of `REQUEST_DEADLINE`, so that an answer still fits in after it.",
+    )
+    sock_read_timeout: float = Field(
+        20,
+        gt=0,
+        description="Seconds between two pieces of an answer. Below the total, so that an upstream "
+        "that fell silent is told from one that is slow.",
+    )
+    sock_connect_timeout: float = Field(
+        5,
+        gt=0,
+        description="Seconds to reach one address of a host. Half of the time to connect, so that "
+        "a second address has its chance.",
+    )
+    max_response_size: int = Field(
+        10 * 1024 * 1024,
+        ge=1,
+        description="Bytes of an answer's body, decompressed; a longer one is not read on, and its "
+        "connection is closed. 10 MiB are more than a page of any API; times the limit per host, "
+        "it bounds the memory that answers take.",
+    )
+    ssl_ca: FilePath | None = Field(
+        None,
+        description="File with the CA of the upstreams' certificates, which no other is trusted "
+        "beside. Default: the system's; certificates and host names are always verified.",
+    )
+    webhook_url: AnyHttpUrl | None = Field(
+        None, description="Where `/webhook` posts to. Default: nowhere, it answers 503."
+    )
+    webhook_token: SecretStr | None = Field(
+        None, description="Sent as `X-Webhook-Token`, to that address only. Default: none."
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def ends_with_a_path(cls, url: AnyHttpUrl) -> AnyHttpUrl:
+        if url.query is not None or url.fragment is not None:
+            raise ValueError(
+                "has a query or a fragment, which no path can follow: remove it, see .env.example"
+            )
+        return url
+
+    @field_validator("ssl_ca")
+    @classmethod
+    def holds_certificates(cls, file: Path | None) -> Path | None:
+        try:
+            ssl_context(file)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise ValueError("holds no certificate: name a file in PEM form") from error
+        return file
+
+    @field_validator("webhook_token")
+    @classmethod
+    def fits_in_a_header(cls, token: SecretStr | None) -> SecretStr | None:
+        value = token.get_secret_value() if token else ""
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError(
+                "cannot be sent in a header: remove line ends and what is not ASCII from it"
+            )
+        return token
+
+    def open(
+        self, name: str, service: Service, _: Mapping[str, Pool]
+    ) -> AbstractAsyncContextManager[Pool]:
+        return open_pool(name, self, service)
+
+
+def ssl_context(ca: Path | None) -> ssl.SSLContext:
+    """Verifies certificates and host names."""
+    context = ssl.create_default_context(cafile=ca)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+@dataclass(frozen=True)
+class HttpStats(PoolStats):
+    """The figures of a pool of HTTP connections."""
+
+    prefix = "http_pool"
+
+    limit: int = figure("Connections that the pool may open.")
+    in_use: int = figure("Connections in use, those being opened included.")
+    waiting: int = figure("Requests waiting for a connection.")
+    wait: Durations = figure("Time that requests waited for a connection, opening it included.")
+    request: Durations = figure("Time from the start of a request to the head of its answer.")
+    connections_created: int = figure("Connections opened.", total=True)
+    connections_reused: int = figure("Requests that found an open connection.", total=True)
+    errors: Mapping[str, int] = figure("Failures, by type.", total=True, by="type")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an upstream answered, read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    content_type: str
+    charset: str
+    body: bytes | None
+    """None when it was longer than allowed."""
+
+
+@dataclass(eq=False)
+class Call:
+    """What is known of a request on its way."""
+
+    started: float
+    is_reused: bool = False
+    """Whether its connection had served another request before."""
+
+
+class AiohttpPool:
+    """An open pool, which makes requests.
+
+    Slots stand in front of aiohttp's own limits: its queue has no limit in length, and when a
+    request gives up just as it is woken, the next in the queue sleeps on beside a free connection.
+    """
+
+    def __init__(self, name: str, settings: AiohttpSettings, service: Service) -> None:
+        self.name = name
+        self.required = settings.required
+        self.roles = settings.roles
+        self.settings = settings
+        self._service = service
+        self._connect_timeout = min(settings.connect_timeout, 0.4 * service.deadline)
+        self._slots = self._new_slots(settings.limit)
+        # Of the hosts that are being talked to just now.
+        self._slots_of: WeakValueDictionary[tuple[str, str], Slots] = WeakValueDictionary()
+        self._wait = Durations()
+        self._request = Durations()
+        self._created = 0
+        self._reused = 0
+        self._errors: Counter[str] = Counter()
+        self._last_answer = monotonic()
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=settings.limit,
+                limit_per_host=settings.limit_per_host,
+                keepalive_timeout=settings.keepalive_timeout,
+                ttl_dns_cache=settings.ttl_dns_cache,
+                ssl=ssl_context(settings.ssl_ca),
+            ),
+            timeout=aiohttp.ClientTimeout(
+                total=settings.total_timeout,
+                connect=self._connect_timeout,
+                sock_read=settings.sock_read_timeout,
+                sock_connect=settings.sock_connect_timeout,
+                ceil_threshold=inf,  # not rounded up to whole seconds
+            ),
+            # One user's cookies must not go out with another's request.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"{service.name}/{service.version}"},
+            trace_configs=[self._trace()],
+        )
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: JsonValue = None,
+    ) -> Answer:
+        """The answer, read whole, so that its connection is free for the next request.
+
+        A redirect is an answer like any other: whoever follows it decides what goes to the other
+        host. Raises PoolFull, PoolTimeout, Unavailable or TimedOut.
+        """
+        call = Call(monotonic())
+        try:
+            async with (
+                place(self._slots_for(url)),
+                place(self._slots),
+                self._session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    json=json,
+                    allow_redirects=False,
+                    trace_request_ctx=call,
+                    middlewares=(self._sending(call),),
+                ) as response,
+            ):
+                self._request.observe(monotonic() - call.started)
+                body = await self._read(response)
+        except (PoolError, aiohttp.ClientError, OSError, asyncio.CancelledError) as error:
+            self._errors[type(error).__name__] += 1
+            if isinstance(error, TimeoutError):
+                raise TimedOut(self.name, type(error).__name__) from error
+            if isinstance(error, aiohttp.ClientError | OSError):
+                raise Unavailable(self.name, described(error)) from error
+            raise
+        self._last_answer = monotonic()
+        return Answer(
+            status=response.status,
+            headers=response.headers,
+            content_type=response.content_type,
+            charset=response.charset or "utf-8",
+            body=body,
+        )
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
+        """The body, piece by piece: `response.read()` unpacks whatever comes, without a limit."""
+        body = bytearray()
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > self.settings.max_response_size:
+                response.close()
+                self._errors["TooLong"] += 1
+                return None
+        return bytes(body)
+
+    async def ping(self) -> None:
+        """Any answer of the upstream is a sign of life; so is one that came while all are busy."""
+        url = str(self.settings.base_url)
+        if all(slots.taken < slots.size for slots in (self._slots_for(url), self._slots)):
+            await self.request("HEAD", url)
+        elif monotonic() - self._last_answer > self._service.deadline:
+            raise Unavailable(self.name, "all connections are busy and no answer came of late")
+
+    def stats(self) -> HttpStats:
+        return HttpStats(
+            limit=self._slots.size,
+            in_use=self._slots.taken,
+            waiting=sum(slots.waiting for slots in (self._slots, *self._slots_of.values())),
+            wait=self._wait,
+            request=self._request,
+            connections_created=self._created,
+            connections_reused=self._reused,
+            errors=dict(self._errors),
+        )
+
+    async def close(self) -> None:
+        """Close all connections; one that cannot even be closed is left to the process's end."""
+        try:
+            async with asyncio.timeout(self._service.close_timeout):
+                await self._session.close()
+        except TimeoutError:
+            log.warning("not closed in time", pool=self.name)
+
+    def _new_slots(self, size: int) -> Slots:
+        return Slots(self.name, size, self.settings.max_waiting, self._connect_timeout)
+
+    def _slots_for(self, url: str) -> Slots:
+        scheme, host, *_ = urlsplit(url)
+        slots = self._slots_of.get((scheme, host))
+        if slots is None:
+            slots = self._slots_of[scheme, host] = self._new_slots(self.settings.limit_per_host)
+        return slots
+
+    def _sending(self, call: Call) -> aiohttp.ClientMiddlewareType:
+        """Allow aiohttp's own retry only where it is needed.
+
+        It sends a GET, HEAD, PUT or DELETE that lost its connection once more, at once and without
+        a word. That is right when the upstream closed an idle connection just before it was used.
+        A new connection that is lost tells of an upstream in trouble: `Retry` knows when to stop.
+        """
+
+        async def send(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            try:
+                return await handler(request)
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                if call.is_reused:
+                    raise
+                raise aiohttp.ClientConnectionError(type(error).__name__) from error
+
+        return send
+
+    def _trace(self) -> aiohttp.TraceConfig:
+        def connected(context: SimpleNamespace, *, is_reused: bool) -> None:
+            call = context.trace_request_ctx
+            call.is_reused = is_reused
+            self._wait.observe(monotonic() - call.started)
+
+        async def created(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+            self._created += 1
+            connected(context, is_reused=False)
+
+        async def reused(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+            self._reused += 1
+            connected(context, is_reused=True)
+
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_end.append(created)
+        trace.on_connection_reuseconn.append(reused)
+        return trace
+
+
+@asynccontextmanager
+async def place(slots: Slots) -> AsyncIterator[None]:
+    if not slots.take():
+        await slots.wait()
+    try:
+        yield
+    finally:
+        slots.give_back()
+
+
+def described(error: Exception) -> str:
+    """For the log. Others than these have the URL in their text, which may hold a secret."""
+    return str(error) if isinstance(error, aiohttp.ClientConnectorError) else type(error).__name__
+
+
+@asynccontextmanager
+async def open_pool(
+    name: str, settings: AiohttpSettings, service: Service
+) -> AsyncIterator[AiohttpPool]:
+    pool = AiohttpPool(name, settings, service)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+def http_pool(request: Request) -> AiohttpPool:
+    pool = request.state.aiohttp
+    assert isinstance(pool, AiohttpPool)
+    return pool
+
+
+HttpPool = Annotated[AiohttpPool, Depends(http_pool)]

@@ -1,0 +1,261 @@
+"""The raw asyncpg pool: connections with JSON codecs, acquired in bounded time."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import asyncpg
+import structlog
+from fastapi import Depends, Request
+from pydantic import Field, model_validator
+
+from app.pools import postgres
+from app.pools.base import Durations, OutcomeUnknown, Pool, PoolError, Service, Slots, Unavailable
+from app.pools.postgres import (
+    DRIVER_ERRORS,
+    Connections,
+    DatabaseSettings,
+    DatabaseStats,
+    Seconds,
+    Times,
+    TrackedConnection,
+)
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    # What the pool hands out has all methods of a connection.
+    PooledConnection: TypeAlias = PoolConnectionProxy[asyncpg.Record]
+    DriverPool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+else:
+    PooledConnection = DriverPool = object
+
+log = structlog.get_logger(__name__)
+
+
+class AsyncpgSettings(DatabaseSettings):
+    """The raw asyncpg pool."""
+
+    min_size: int = Field(
+        10,
+        ge=0,
+        description="Connections that are opened at start and kept, per worker: half of the "
+        "largest number, so that a burst finds them open.",
+    )
+    max_size: int = Field(
+        20,
+        ge=1,
+        description="The largest number of connections, per worker.",
+    )
+    acquire_timeout: Seconds | None = Field(
+        None,
+        description="Seconds to wait for a connection. Default: 0.4 of `REQUEST_DEADLINE`, so that "
+        "a query still fits in after it.",
+    )
+    max_lifetime: Seconds = Field(
+        1800,
+        description="Seconds after which a connection is replaced when next used, less up to a "
+        "tenth by chance. Half an hour is below the idle limits of firewalls and proxies.",
+    )
+    max_inactive_connection_lifetime: float = Field(
+        300,
+        ge=0,
+        description="Seconds after which an idle connection beyond the smallest number is closed; "
+        "0 keeps all. Five minutes outlast a lull and give a burst's connections back.",
+    )
+    max_queries: int = Field(
+        50000,
+        ge=1,
+        description="Queries after which a connection is replaced, which frees what the server "
+        "has cached for it.",
+    )
+
+    @property
+    def wait_timeout(self) -> float | None:
+        return self.acquire_timeout
+
+    @property
+    def lifetime(self) -> float:
+        return self.max_lifetime
+
+    @model_validator(mode="after")
+    def sizes_are_in_order(self) -> "AsyncpgSettings":
+        if self.min_size > self.max_size:
+            raise ValueError(
+                f"MIN_SIZE ({self.min_size}) has to be at most MAX_SIZE ({self.max_size}): "
+                "lower MIN_SIZE or raise MAX_SIZE"
+            )
+        return self
+
+    def open(
+        self, name: str, service: Service, _: Mapping[str, Pool]
+    ) -> AbstractAsyncContextManager[Pool]:
+        return open_pool(name, self, service)
+
+
+class AsyncpgPool:
+    """An open pool, which hands out connections."""
+
+    def __init__(self, name: str, settings: AsyncpgSettings, service: Service) -> None:
+        self.name = name
+        self.required = settings.required
+        self.roles = settings.roles
+        self._settings = settings
+        self._service = service
+        self._connections = Connections(name, settings, service)
+        self._timeouts = self._connections.timeouts
+        self._slots = Slots(name, settings.max_size, settings.max_waiting, self._timeouts.acquire)
+        self._times = Times(Durations(), Durations())
+        self._last_return = monotonic()
+        self._pool: DriverPool | None = None
+        self._creation = asyncio.Lock()
+
+    async def _open(self) -> DriverPool:
+        """The driver's pool, which needs the server to open: at start, or when it first answers."""
+        if self._pool is None:
+            async with self._creation:
+                if self._pool is None:
+                    self._pool = await asyncpg.create_pool(
+                        connect=self._connections.connect,
+                        connection_class=TrackedConnection,
+                        init=register_codecs,
+                        reset=nothing if self._settings.pgbouncer else None,
+                        min_size=self._settings.min_size,
+                        max_size=self._settings.max_size,
+                        max_inactive_connection_lifetime=(
+                            self._settings.max_inactive_connection_lifetime
+                        ),
+                        max_queries=self._settings.max_queries,
+                    )
+        return self._pool
+
+    async def open(self) -> None:
+        """Open the first connections; a server that is away now may be there later."""
+        try:
+            await self._open()
+        except PoolError as error:
+            log.warning("not connected at start", pool=self.name, error=str(error))
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[PooledConnection]:
+        """A connection, given back at the end, its session reset.
+
+        Behind PgBouncer in a transaction, which is what PgBouncer keeps together.
+
+        Raises PoolTimeout, PoolFull, NotConnected, OutcomeUnknown, Contended or TimedOut.
+        """
+        asked = monotonic()
+        if not self._slots.take():
+            await self._slots.wait()
+        try:
+            pool = await self._open()
+            connection, tracked = await self._acquire(pool)
+            taken = monotonic()
+            self._times.checkout.observe(taken - asked)
+            try:
+                if self._settings.pgbouncer:
+                    async with connection.transaction():
+                        yield connection
+                else:
+                    yield connection
+            except Exception as error:
+                named = self._connections.named(error, lost=tracked.is_closed())
+                if isinstance(named, Unavailable):
+                    self._connections.condemn(tracked, "broken")
+                    # Every statement outside a transaction is stored by itself.
+                    raise OutcomeUnknown(self.name, str(named)) from error
+                if named:
+                    raise named from error
+                raise
+            finally:
+                await self._release(pool, connection, tracked)
+                self._last_return = monotonic()
+                self._times.hold.observe(self._last_return - taken)
+        finally:
+            self._slots.give_back()
+
+    async def _acquire(self, pool: DriverPool) -> tuple[PooledConnection, TrackedConnection]:
+        """A connection that is of use: the driver replaces what turns out to be closed."""
+        while True:
+            # Only a connection that the driver is opening by itself can make this wait.
+            connection = await pool.acquire(timeout=2 * self._timeouts.connect)
+            # A connection that is closed in this very moment has nothing behind its proxy.
+            tracked: TrackedConnection | None = getattr(connection, "itself", None)
+            if tracked is None:
+                continue
+            tracked.in_use = True
+            is_of_use = self._connections.is_fresh(tracked)
+            try:
+                is_of_use = is_of_use or await self._connections.is_usable(tracked)
+            finally:
+                if not is_of_use:
+                    await self._release(pool, connection, tracked)
+            if is_of_use:
+                return connection, tracked
+
+    async def _release(
+        self, pool: DriverPool, connection: PooledConnection, tracked: TrackedConnection
+    ) -> None:
+        """Give a connection back. One that cannot be reset is closed; what was done stays done."""
+        tracked.in_use = False
+        tracked.used = monotonic()
+        try:
+            await pool.release(connection, timeout=self._timeouts.ping)
+        except DRIVER_ERRORS as error:
+            log.warning("connection not reset", pool=self.name, error=type(error).__name__)
+
+    async def ping(self) -> None:
+        """Test one connection; a busy pool is alive if one came back of late."""
+        if self._slots.taken < self._slots.size:
+            async with self.connection() as connection:
+                await connection.execute("SELECT 1", timeout=self._timeouts.ping)
+        elif monotonic() - self._last_return > self._service.deadline:
+            raise Unavailable(self.name, "all connections are out and none came back of late")
+
+    def stats(self) -> DatabaseStats:
+        return self._connections.stats(
+            self._slots, self._settings.max_size, self._slots.taken, self._times
+        )
+
+    async def close(self) -> None:
+        """Close the connections politely, those that take too long at once."""
+        await self._connections.close(self._service.close_timeout)
+        if self._pool is not None:
+            self._pool.terminate()
+
+
+async def nothing(_: postgres.Connection) -> None:
+    """Between transactions PgBouncer's connection is another one: there is nothing to reset."""
+
+
+async def register_codecs(connection: postgres.Connection) -> None:
+    """Values of both JSON types are Python's own; by default asyncpg gives their text."""
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=json.dumps, decoder=json.loads
+        )
+
+
+@asynccontextmanager
+async def open_pool(
+    name: str, settings: AsyncpgSettings, service: Service
+) -> AsyncIterator[AsyncpgPool]:
+    pool = AsyncpgPool(name, settings, service)
+    try:
+        await pool.open()
+        yield pool
+    finally:
+        await pool.close()
+
+
+def pool(request: Request) -> AsyncpgPool:
+    pool = request.state.asyncpg
+    assert isinstance(pool, AsyncpgPool)
+    return pool
+
+
+# The pool and not a connection: taken where it is needed, given back before the answer is sent.
+SqlPool = Annotated[AsyncpgPool, Depends(pool)]

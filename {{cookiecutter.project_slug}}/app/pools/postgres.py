@@ -1,0 +1,449 @@
+"""What the pools of PostgreSQL connections share: settings, connecting, names for failures."""
+
+import asyncio
+import random
+import re
+import ssl
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeAlias
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import asyncpg
+from pydantic import AfterValidator, Field, FilePath, SecretStr
+
+from app.pools.base import (
+    Conflict,
+    Contended,
+    Durations,
+    NotConnected,
+    PoolError,
+    PoolSettings,
+    PoolStats,
+    Service,
+    Slots,
+    TimedOut,
+    Unavailable,
+    figure,
+)
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+
+# Connections that were opened together are not all replaced together.
+JITTER = 0.1
+
+# What the driver raises when a server, or the way to it, is in trouble.
+DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
+
+
+def checked_url(url: SecretStr) -> SecretStr:
+    """The URL itself. Raises ValueError, which shows no more of it than the scheme."""
+    scheme, separator, rest = url.get_secret_value().partition("://")
+    remedy = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+    if not separator:
+        raise ValueError(f"is not a URL: {remedy}")
+    if scheme not in SCHEMES:
+        raise ValueError(f"has the scheme {scheme}://, not postgresql://: {remedy}")
+    if "@" in rest.rpartition("@")[0]:
+        raise ValueError("has an @ in the password: write it as %40")
+    hosts = urlsplit(f"//{rest}").netloc.rpartition("@")[2].split(",")
+    if not all(re.fullmatch(r"(\[.*\]|[^:]*)(:\d+)?", host) for host in hosts):
+        raise ValueError(f"has a port that is no number: {remedy}")
+    return url
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_url)]
+
+
+def dsn(url: SecretStr) -> str:
+    """The URL as asyncpg reads it: its own scheme, all hosts of `?host=A&host=B` in one list."""
+    _, _, rest = url.get_secret_value().partition("://")
+    parts = urlsplit(f"postgresql://{rest}")
+    query = parse_qsl(parts.query)
+    hosts = [value for key, value in query if key == "host"]
+    others = [(key, value) for key, value in query if key != "host"]
+    if hosts:
+        others.append(("host", ",".join(hosts)))
+    return parts._replace(query=urlencode(others)).geturl()
+
+
+class Timeouts(NamedTuple):
+    """In seconds; the first three are in ascending order and below the request's deadline."""
+
+    lock: float
+    statement: float
+    command: float
+    connect: float
+    acquire: float
+    ping: float
+    idle_in_transaction: float
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class DatabaseSettings(PoolSettings):
+    """What every pool of PostgreSQL connections can be told."""
+
+    inherits_url: ClassVar[bool] = True
+    """Whether DATABASE_URL is meant where there is no URL of its own."""
+
+    read_only: ClassVar[bool] = False
+    """Whether the server refuses to write for this pool."""
+
+    url: DatabaseUrl | None = Field(
+        None,
+        description="Where the database is. Default: `DATABASE_URL`, so that one variable will do.",
+    )
+    ping_after_idle: float = Field(
+        30,
+        ge=0,
+        description="A connection that was idle for more seconds than this is tested before use. "
+        "A busy one is not: the test would double what a read costs.",
+    )
+    max_waiting: int = Field(
+        100,
+        ge=0,
+        description="How many requests may wait for a connection; the next one gets its 503 at "
+        "once. Five for each connection of the default size: at 0.1 s a request the last of them "
+        "waits 0.5 s, and longer queues hold only requests that time out.",
+    )
+    connect_timeout: Seconds | None = Field(
+        None,
+        description="Seconds to connect and log in. Default: 0.4 of `REQUEST_DEADLINE`, so that "
+        "a query still fits in after it.",
+    )
+    lock_timeout: Seconds | None = Field(
+        None,
+        description="Seconds that the server waits for a lock. Default: 0.4 of "
+        "`REQUEST_DEADLINE`: the lowest of the three, so that its error is the one that is seen.",
+    )
+    statement_timeout: Seconds | None = Field(
+        None,
+        description="Seconds that the server gives a statement. Default: 0.6 of "
+        "`REQUEST_DEADLINE`, so that the server ends the work before the client stops waiting.",
+    )
+    command_timeout: Seconds | None = Field(
+        None,
+        description="Seconds that the client waits for an answer. Default: 0.8 of "
+        "`REQUEST_DEADLINE`: only a server that is silent gets that far.",
+    )
+    idle_in_transaction_timeout: Seconds | None = Field(
+        None,
+        description="Seconds after which the server ends a session that forgot its transaction. "
+        "Default: `REQUEST_DEADLINE`: no request has a use for it any longer.",
+    )
+    application_name: str | None = Field(
+        None,
+        max_length=63,
+        description="The name in `pg_stat_activity`. Default: the service's name and the pool's.",
+    )
+    pgbouncer: bool = Field(
+        False,
+        description="Whether PgBouncer in transaction mode is in between. Then no session state is "
+        "relied on: all work is in transactions, without prepared statements that are kept, and "
+        "timeouts are set by `ALTER ROLE … SET` instead.",
+    )
+    ssl_ca: FilePath | None = Field(
+        None,
+        description="File with the CA of the server's certificate; when given, certificate and "
+        "host name are verified. Default: as the URL's `sslmode` says.",
+    )
+
+    @property
+    def enabled(self) -> bool:
+        return self.url is not None
+
+    @property
+    @abstractmethod
+    def wait_timeout(self) -> float | None:
+        """Seconds to wait for a connection; each kind of pool has its own name for it."""
+
+    @property
+    @abstractmethod
+    def lifetime(self) -> float:
+        """Seconds that a connection lives; each kind of pool has its own name for it."""
+
+    def complete(self, name: str, settings: Mapping[str, Any]) -> None:
+        if self.inherits_url and self.url is None:
+            self.url = settings["database_url"]
+            if self.url is None:
+                raise ValueError(
+                    "DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+                    f" (or set {name.upper()}__URL)"
+                )
+        self.timeouts(name, settings["request_deadline"])
+
+    def limit(self, request_deadline: float) -> tuple[float, str]:
+        """The seconds that all timeouts are fractions of and stay below, and what sets them."""
+        return request_deadline, "REQUEST_DEADLINE"
+
+    def timeouts(self, name: str, request_deadline: float) -> Timeouts:
+        """All timeouts, where those not given keep their place between those that are.
+
+        Raises ValueError when given ones are in the wrong order.
+        """
+        deadline, set_by = self.limit(request_deadline)
+        given: list[tuple[float, float, str]] = [(0, 0, "")]
+        fractions = {"lock_timeout": 0.4, "statement_timeout": 0.6, "command_timeout": 0.8}
+        for field, fraction in fractions.items():
+            if (seconds := getattr(self, field)) is not None:
+                given.append((fraction, seconds, f"{name}__{field}".upper()))
+        given.append((1, deadline, set_by))
+        steps = list(pairwise(given))
+        for (_, lower, first), (_, upper, second) in steps:
+            if lower >= upper:
+                raise ValueError(
+                    f"{first} ({lower:g} s) has to be less than {second} ({upper:g} s): "
+                    f"lower {first} or raise {second}"
+                )
+
+        def place(fraction: float) -> float:
+            for (low, lower, _), (high, upper, _) in steps:
+                if low < fraction <= high:
+                    return lower + (upper - lower) * (fraction - low) / (high - low)
+            raise AssertionError("fractions lie between 0 and 1")
+
+        lock, statement, command = map(place, fractions.values())
+        return Timeouts(
+            lock=lock,
+            statement=statement,
+            command=command,
+            connect=self.connect_timeout or 0.4 * deadline,
+            acquire=self.wait_timeout or 0.4 * deadline,
+            ping=0.1 * deadline,
+            idle_in_transaction=self.idle_in_transaction_timeout or deadline,
+        )
+
+
+class Times(NamedTuple):
+    """How long callers waited for a connection, and how long they kept it."""
+
+    checkout: Durations
+    hold: Durations
+
+
+@dataclass(frozen=True)
+class DatabaseStats(PoolStats):
+    """The figures of a pool of database connections."""
+
+    prefix = "db_pool"
+
+    size: int = figure("Open connections.")
+    checked_out: int = figure("Connections in use.")
+    idle: int = figure("Open connections that are not in use.")
+    overflow: int = figure("Open connections beyond the pool size.")
+    max: int = figure("Connections that the pool may open.")
+    waiting: int = figure("Callers waiting for a connection.")
+    checkout: Durations = figure("Time to acquire a connection: queue, ping and connect.")
+    hold: Durations = figure("Time from taking a connection to giving it back.")
+    connect: Durations = figure("Time to open a connection.")
+    timeouts: int = figure("Callers that got no connection in time.", total=True)
+    rejected: int = figure("Callers turned away because the queue was full.", total=True)
+    errors: Mapping[str, int] = figure("Failures, by type.", total=True, by="type")
+    closed: Mapping[str, int] = figure("Connections closed, by reason.", total=True, by="reason")
+
+
+class TrackedConnection(Connection):
+    """A connection that knows what its pool has to know of it."""
+
+    __slots__ = ("closed_because", "expires", "in_use", "used")
+
+    closed_because: str
+    expires: float
+    in_use: bool
+    used: float
+
+    @property
+    def itself(self) -> "TrackedConnection":
+        """What stands behind the driver's proxy, which passes this on."""
+        return self
+
+
+class Connections:
+    """Opens a pool's connections, knows which of them are open, and lets go of the useless ones."""
+
+    def __init__(self, name: str, settings: DatabaseSettings, service: Service) -> None:
+        if settings.url is None:
+            raise ValueError(f"{name} has no URL")
+        self.name = name
+        self.timeouts = settings.timeouts(name, service.deadline)
+        self.opened = Durations()
+        self.closed: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self._live: set[TrackedConnection] = set()
+        self._lifetime = settings.lifetime
+        self._ping_after_idle = settings.ping_after_idle
+        self._dsn = dsn(settings.url)
+        self._arguments: dict[str, Any] = {
+            "connection_class": TrackedConnection,
+            "timeout": self.timeouts.connect,
+            "command_timeout": self.timeouts.command,
+            "server_settings": {
+                "application_name": settings.application_name or f"{service.name}/{name}",
+                "timezone": "UTC",
+            },
+        }
+        if settings.ssl_ca:
+            self._arguments["ssl"] = ssl.create_default_context(cafile=settings.ssl_ca)
+        if settings.pgbouncer:
+            self._arguments["statement_cache_size"] = 0
+        else:
+            self._arguments["server_settings"] |= {
+                "lock_timeout": milliseconds(self.timeouts.lock),
+                "statement_timeout": milliseconds(self.timeouts.statement),
+                "idle_in_transaction_session_timeout": milliseconds(
+                    self.timeouts.idle_in_transaction
+                ),
+                # A query whose client is gone ends within a second (PostgreSQL 14 or later).
+                "client_connection_check_interval": "1000",
+                "default_transaction_read_only": "on" if settings.read_only else "off",
+            }
+
+    @property
+    def size(self) -> int:
+        """Connections that are open, whoever closed the others."""
+        return sum(not connection.is_closed() for connection in self._live)
+
+    async def connect(self, dsn: str | None = None, **arguments: Any) -> TrackedConnection:
+        """Open a connection, as `asyncpg.connect` does.
+
+        Raises NotConnected or Contended.
+        """
+        started = monotonic()
+        try:
+            connection: TrackedConnection = await asyncpg.connect(
+                dsn or self._dsn, **(arguments | self._arguments)
+            )
+        except TimeoutError as error:
+            raise self._counted(
+                NotConnected(self.name, f"not connected within {self.timeouts.connect:g} s")
+            ) from error
+        except DRIVER_ERRORS as error:
+            is_crowded = isinstance(error, asyncpg.TooManyConnectionsError)
+            kind = Contended if is_crowded else NotConnected
+            raise self._counted(kind(self.name, f"cannot connect: {error}")) from error
+        connection.used = monotonic()
+        connection.expires = connection.used + self._lifetime * (1 - random.uniform(0, JITTER))
+        connection.in_use = False
+        connection.closed_because = "other"
+        self.opened.observe(connection.used - started)
+        self._live.add(connection)
+        # The driver may pass a proxy, which knows nothing any more by then.
+        connection.add_termination_listener(lambda _: self._forget(connection))
+        return connection
+
+    def _forget(self, connection: TrackedConnection) -> None:
+        self._live.discard(connection)
+        self.closed[connection.closed_because] += 1
+
+    def is_fresh(self, connection: TrackedConnection) -> bool:
+        """Whether it can be used as it is, which the hot path asks."""
+        now = monotonic()
+        is_recent = now - connection.used <= self._ping_after_idle
+        return is_recent and now < connection.expires and not connection.is_closed()
+
+    async def is_usable(self, connection: TrackedConnection) -> bool:
+        """Whether one that is not fresh can be used all the same; otherwise it is closed now."""
+        if connection.is_closed():
+            return False
+        if monotonic() >= connection.expires:
+            connection.closed_because = "lifetime"
+            with suppress(TimeoutError):
+                await connection.close(timeout=self.timeouts.ping)
+            return False
+        try:
+            await connection.execute("SELECT 1", timeout=self.timeouts.ping)
+        except DRIVER_ERRORS:
+            self.condemn(connection, "ping_failed")
+            return False
+        return True
+
+    def condemn(self, connection: TrackedConnection, reason: str) -> None:
+        """Close a connection that is dead, and those that are idle: they are likely dead too.
+
+        At once: whoever comes next would wait for a polite end.
+        """
+        self._terminate(connection, reason)
+        for each in list(self._live):
+            if not each.in_use:
+                self._terminate(each, "condemned")
+
+    def _terminate(self, connection: TrackedConnection, reason: str) -> None:
+        if not connection.is_closed():
+            connection.closed_because = reason
+        connection.terminate()
+
+    async def close(self, seconds: float) -> None:
+        """Close all connections, politely for some seconds, then at once."""
+        for connection in self._live:
+            connection.closed_because = "shutdown"
+        polite = [connection.close(timeout=seconds) for connection in self._live]
+        await asyncio.gather(*polite, return_exceptions=True)
+        for connection in list(self._live):
+            connection.terminate()
+
+    def _counted(self, error: PoolError) -> PoolError:
+        self.errors[type(error).__name__] += 1
+        return error
+
+    def named(self, error: Exception, *, lost: bool) -> PoolError | None:
+        """The name for what the driver raised, or None for what is not the pool's affair.
+
+        `lost` says that the connection is closed.
+        """
+        kind: type[PoolError] | None = None
+        sqlstate = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+        if sqlstate in CONFLICT:
+            kind = Conflict
+        elif sqlstate in CONTENDED:
+            kind = Contended
+        elif sqlstate == QUERY_CANCELED or isinstance(error, TimeoutError):
+            kind = TimedOut
+        elif lost or sqlstate.startswith(LOST) or isinstance(error, OSError):
+            kind = Unavailable
+        return self._counted(kind(self.name, f"{type(error).__name__}: {error}")) if kind else None
+
+    def stats(self, slots: Slots, pool_size: int, checked_out: int, times: Times) -> DatabaseStats:
+        size = self.size
+        checked_out = min(checked_out, size)  # some may still be connecting
+        return DatabaseStats(
+            size=size,
+            checked_out=checked_out,
+            idle=size - checked_out,
+            overflow=max(0, size - pool_size),
+            max=slots.size,
+            waiting=slots.waiting,
+            checkout=times.checkout,
+            hold=times.hold,
+            connect=self.opened,
+            timeouts=slots.timeouts,
+            rejected=slots.rejected,
+            errors=dict(self.errors),
+            closed=dict(self.closed),
+        )
+
+
+CONFLICT = ("40001", "40P01")  # serialization_failure, deadlock_detected
+CONTENDED = ("55P03", "53300")  # lock_not_available, too_many_connections
+QUERY_CANCELED = "57014"
+LOST = (
+    "08",  # connection exceptions
+    "25006",  # read_only_sql_transaction: the server is not the primary any more
+    "57P",  # admin_shutdown, crash_shutdown, cannot_connect_now
+)
+
+
+def milliseconds(seconds: float) -> str:
+    """As PostgreSQL's settings want it; 0 would mean no limit."""
+    return str(max(1, round(1000 * seconds)))

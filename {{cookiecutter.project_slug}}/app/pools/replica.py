@@ -1,0 +1,190 @@
+"""A replica, which serves reads as long as it is there and fresh, and an analytics database."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from time import monotonic
+from typing import ClassVar
+
+import structlog
+from pydantic import Field
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.datastructures import State
+
+from app.pools.base import Pool, PoolError, Service, Unavailable
+from app.pools.postgres import Seconds
+from app.pools.sqlalchemy import SQLAlchemyPool, SQLAlchemySettings, open_pool
+
+log = structlog.get_logger(__name__)
+
+# Seconds between two looks at the replica; it is out and back within a few of them.
+LOOK_EVERY = 0.5
+
+# Good looks in a row before the replica is back, so that one that comes and goes stays out.
+LOOKS_TO_RETURN = 3
+
+# Nothing has been written beyond this position.
+END_OF_LOG = 2**64 - 1
+
+WRITTEN = text("SELECT pg_current_wal_insert_lsn()::text")
+# A replica that was promoted writes its own log.
+REPLAYED = text(
+    "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
+    " ELSE pg_current_wal_insert_lsn() END::text"
+)
+
+
+class ReplicaSettings(SQLAlchemySettings):
+    """The pool of the replica, which serves reads."""
+
+    required = False
+    inherits_url: ClassVar[bool] = False
+    read_only: ClassVar[bool] = True
+    roles = ("reader",)
+
+    pool_size: int = Field(
+        30,
+        ge=1,
+        description="Connections that are kept open, per worker: more than the primary's, as most "
+        "of the work is reading.",
+    )
+    max_lag: Seconds = Field(
+        10,
+        description="Seconds that the replica may be behind. Further behind it is left out, and "
+        "the primary serves its reads until it is at most half as far behind.",
+    )
+
+    def limit(self, request_deadline: float) -> tuple[float, str]:
+        # A read that the replica does not answer still has time for the primary.
+        return 0.5 * request_deadline, "half of REQUEST_DEADLINE"
+
+    def open(
+        self, name: str, service: Service, opened: Mapping[str, Pool]
+    ) -> AbstractAsyncContextManager[Pool]:
+        primary = opened["primary"]
+        assert isinstance(primary, SQLAlchemyPool)
+        return open_replica(name, self, service, primary)
+
+
+class AnalyticsSettings(SQLAlchemySettings):
+    """The pool of the analytics database."""
+
+    required = False
+    inherits_url: ClassVar[bool] = False
+    read_only: ClassVar[bool] = True
+    roles = ("analyst",)
+
+    pool_size: int = Field(
+        5,
+        ge=1,
+        description="Connections that are kept open, per worker: few, so that long queries do not "
+        "crowd their server.",
+    )
+    deadline: Seconds = Field(
+        30,
+        description="Seconds within which a request for figures is answered, instead of "
+        "`REQUEST_DEADLINE`: such queries take long. Its timeouts are fractions of this.",
+    )
+
+    def limit(self, request_deadline: float) -> tuple[float, str]:
+        return self.deadline, "ANALYTICS__DEADLINE"
+
+
+def position(lsn: str) -> int:
+    """A position in the write-ahead log as a number. Raises ValueError for what is none."""
+    high, low = lsn.split("/")
+    return (int(high, 16) << 32) | int(low, 16)
+
+
+class ReplicaPool(SQLAlchemyPool):
+    """The replica's pool, which knows how far behind it is and when the primary has to serve."""
+
+    def __init__(
+        self, name: str, settings: ReplicaSettings, service: Service, primary: SQLAlchemyPool
+    ) -> None:
+        super().__init__(name, settings, service)
+        self.lag = 0.0
+        """Seconds behind the primary, as of the last look."""
+        self.is_in = False
+        """Whether it serves reads."""
+        self._primary = primary
+        self._max_lag = settings.max_lag
+        self._replayed = 0
+        self._good_looks = LOOKS_TO_RETURN - 1
+        self._written: deque[tuple[float, int]] = deque()
+
+    def source(self, after: int | None, attempt: int) -> SQLAlchemyPool:
+        """Itself, unless it is out, has not replayed what was written, or has failed once."""
+        is_fresh = after is None or after <= self._replayed
+        return self if self.is_in and is_fresh and attempt == 1 else self._primary
+
+    async def note_write(self, state: State) -> None:
+        """Remember how far the log was after a write; not knowing sends readers to the primary."""
+        state.written = END_OF_LOG
+        with suppress(PoolError):
+            async with self._primary.read_session() as session:
+                state.written = position((await session.execute(WRITTEN)).scalar_one())
+
+    @asynccontextmanager
+    async def read_session(self) -> AsyncIterator[AsyncSession]:
+        try:
+            async with super().read_session() as session:
+                yield session
+        except Unavailable as error:
+            self._leave(str(error))
+            raise
+
+    async def watch(self) -> None:
+        """Look at the replica again and again."""
+        while True:
+            try:
+                await self.look()
+            except PoolError as error:
+                self._leave(str(error))
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def look(self) -> None:
+        """See how far it is behind, and whether it serves reads."""
+        # A primary that is away writes nothing, and the replica is as good as any.
+        with suppress(PoolError):
+            async with self._primary.read_session() as session:
+                written = (await session.execute(WRITTEN)).scalar_one()
+            self._written.append((monotonic(), position(written)))
+        async with super().read_session() as session:
+            replayed = (await session.execute(REPLAYED)).scalar_one()
+        self._replayed = position(replayed)
+        while self._written and self._written[0][1] <= self._replayed:
+            self._written.popleft()
+        self.lag = monotonic() - self._written[0][0] if self._written else 0.0
+        if self.lag > self._max_lag:
+            self._leave(f"{self.lag:.1f} s behind")
+        elif not self.is_in and self.lag <= 0.5 * self._max_lag:
+            self._good_looks += 1
+            if self._good_looks >= LOOKS_TO_RETURN:
+                self.is_in = True
+                log.info("replica serves reads", pool=self.name)
+
+    def _leave(self, reason: str) -> None:
+        self._good_looks = 0
+        if self.is_in:
+            self.is_in = False
+            log.warning("replica is left out", pool=self.name, reason=reason)
+
+
+@asynccontextmanager
+async def open_replica(
+    name: str, settings: ReplicaSettings, service: Service, primary: SQLAlchemyPool
+) -> AsyncIterator[ReplicaPool]:
+    pool = ReplicaPool(name, settings, service, primary)
+    async with open_pool(pool):
+        with suppress(PoolError):
+            await pool.look()
+        watch = asyncio.create_task(pool.watch())
+        try:
+            yield pool
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch

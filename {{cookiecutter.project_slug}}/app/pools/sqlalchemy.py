@@ -1,0 +1,270 @@
+"""The SQLAlchemy pool: an async engine, sessions for reading, and units of work."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from pydantic import Field
+from sqlalchemy import event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import (
+    AsyncAdaptedQueuePool,
+    ConnectionPoolEntry,
+    PoolProxiedConnection,
+    QueuePool,
+)
+from sqlalchemy.util import await_only
+from starlette.datastructures import State
+
+from app.pools.base import (
+    Durations,
+    OutcomeUnknown,
+    Pool,
+    PoolError,
+    Service,
+    Slots,
+    TimedOut,
+    Unavailable,
+)
+from app.pools.postgres import (
+    Connections,
+    DatabaseSettings,
+    DatabaseStats,
+    Seconds,
+    Times,
+    TrackedConnection,
+)
+
+PING = text("SELECT 1")
+
+
+class SQLAlchemySettings(DatabaseSettings):
+    """The pool of the primary database."""
+
+    roles: ClassVar[tuple[str, ...]] = ("reader", "writer", "analyst")
+
+    pool_size: int = Field(
+        20,
+        ge=1,
+        description="Connections that are kept open, per worker. A medium load needs no more: "
+        "requests per second times seconds that each holds a connection, divided by 0.7.",
+    )
+    max_overflow: int = Field(
+        0,
+        ge=0,
+        description="Connections beyond the pool size. None by default: they are closed on return, "
+        "so that a busy pool connects anew all the time.",
+    )
+    pool_timeout: Seconds | None = Field(
+        None,
+        description="Seconds to wait for a connection. Default: 0.4 of `REQUEST_DEADLINE`, so that "
+        "a query still fits in after it.",
+    )
+    pool_recycle: Seconds = Field(
+        1800,
+        description="Seconds after which a connection is replaced when next used, less up to a "
+        "tenth by chance. Half an hour is below the idle limits of firewalls and proxies.",
+    )
+    echo: bool = Field(False, description="Whether to log every statement; for development.")
+
+    @property
+    def wait_timeout(self) -> float | None:
+        return self.pool_timeout
+
+    @property
+    def lifetime(self) -> float:
+        return self.pool_recycle
+
+    def open(
+        self, name: str, service: Service, _: Mapping[str, Pool]
+    ) -> AbstractAsyncContextManager[Pool]:
+        return open_pool(SQLAlchemyPool(name, self, service))
+
+
+@dataclass
+class Usage:
+    """Who has a connection, who waits for one, and how long that takes."""
+
+    slots: Slots
+    times: Times = field(default_factory=lambda: Times(Durations(), Durations()))
+    out: dict[ConnectionPoolEntry, float] = field(default_factory=dict)
+    last_return: float = field(default_factory=monotonic)
+
+
+class BoundedQueuePool(AsyncAdaptedQueuePool):
+    """SQLAlchemy's pool behind `Slots`: its queue is bounded, its waits and holds are measured."""
+
+    usage: Usage
+
+    def connect(self) -> PoolProxiedConnection:
+        asked = monotonic()
+        connection = super().connect()
+        self.usage.times.checkout.observe(monotonic() - asked)
+        return connection
+
+    def recreate(self) -> QueuePool:
+        pool = super().recreate()
+        assert isinstance(pool, BoundedQueuePool)
+        pool.usage = self.usage
+        return pool
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        if not self.usage.slots.take():
+            await_only(self.usage.slots.wait())
+        try:
+            entry = super()._do_get()
+        except BaseException:
+            self.usage.slots.give_back()
+            raise
+        self.usage.out[entry] = monotonic()
+        return entry
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        try:
+            super()._do_return_conn(record)
+        finally:
+            self.usage.last_return = monotonic()
+            self.usage.times.hold.observe(self.usage.last_return - self.usage.out.pop(record))
+            self.usage.slots.give_back()
+
+
+class SQLAlchemyPool:
+    """An open pool, which hands out sessions."""
+
+    def __init__(self, name: str, settings: SQLAlchemySettings, service: Service) -> None:
+        self.name = name
+        self.required = settings.required
+        self.roles = settings.roles
+        self._settings = settings
+        self._service = service
+        self._connections = Connections(name, settings, service)
+        driver_arguments: dict[str, Any] = {"async_creator_fn": self._connections.connect}
+        if settings.pgbouncer:
+            driver_arguments["prepared_statement_cache_size"] = 0
+            driver_arguments["prepared_statement_name_func"] = unique_name
+        self.engine = create_async_engine(
+            "postgresql+asyncpg://",
+            connect_args=driver_arguments,
+            poolclass=BoundedQueuePool,
+            pool_size=settings.pool_size,
+            max_overflow=settings.max_overflow,
+            pool_use_lifo=True,
+            echo=settings.echo,
+            hide_parameters=not settings.echo,
+        )
+        pool = self.engine.sync_engine.pool
+        assert isinstance(pool, BoundedQueuePool)
+        size = settings.pool_size + settings.max_overflow
+        timeout = self._connections.timeouts.acquire
+        pool.usage = self._usage = Usage(Slots(name, size, settings.max_waiting, timeout))
+        event.listen(self.engine.sync_engine, "handle_error", self._on_error)
+        event.listen(pool, "checkin", self._on_checkin)
+        event.listen(pool, "checkout", self._on_checkout)
+        options: dict[str, Any] = {"expire_on_commit": False, "close_resets_only": False}
+        self._sessions = async_sessionmaker(self.engine, **options)
+        # Without a transaction PgBouncer may prepare a statement on one connection of its own and
+        # execute it on another.
+        isolation = "READ COMMITTED" if settings.pgbouncer else "AUTOCOMMIT"
+        self._reading = async_sessionmaker(
+            self.engine.execution_options(isolation_level=isolation), **options
+        )
+
+    @asynccontextmanager
+    async def read_session(self) -> AsyncIterator[AsyncSession]:
+        """A session for reading: each statement is one round trip and sees what is committed.
+
+        Raises PoolTimeout, PoolFull, Unavailable, Contended or TimedOut.
+        """
+        async with self._reading() as session:
+            yield session
+
+    @asynccontextmanager
+    async def unit_of_work(self, isolation: str = "READ COMMITTED") -> AsyncIterator[AsyncSession]:
+        """A session in a transaction: committed at the end, rolled back on any exception.
+
+        Raises PoolTimeout, PoolFull, Unavailable, Contended or TimedOut; OutcomeUnknown when the
+        COMMIT was sent and its answer did not come.
+        """
+        async with self._sessions() as session:
+            if isolation != "READ COMMITTED":
+                await session.connection(execution_options={"isolation_level": isolation})
+            yield session
+            try:
+                await session.commit()
+            except (Unavailable, TimedOut) as error:
+                raise OutcomeUnknown(self.name, f"no answer to COMMIT: {error}") from error
+
+    def source(self, after: int | None, attempt: int) -> "SQLAlchemyPool":
+        """Which pool a read goes to; there is one copy of the data, and it is always fresh."""
+        return self
+
+    async def note_write(self, state: State) -> None:
+        """Hear of a write of the request with this state; there is nobody to tell."""
+
+    async def ping(self) -> None:
+        """Test one idle or new connection; a busy pool is alive if one came back of late."""
+        if self._usage.slots.taken < self._usage.slots.size:
+            async with self.engine.connect() as connection:
+                await connection.execute(PING)
+        elif monotonic() - self._usage.last_return > self._service.deadline:
+            raise Unavailable(self.name, "all connections are out and none came back of late")
+
+    def stats(self) -> DatabaseStats:
+        usage = self._usage
+        return self._connections.stats(
+            usage.slots, self._settings.pool_size, len(usage.out), usage.times
+        )
+
+    async def close(self) -> None:
+        """Close the connections politely, those that take too long at once."""
+        await self._connections.close(self._service.close_timeout)
+        await self.engine.dispose()
+
+    def _on_error(self, context: ExceptionContext) -> PoolError | None:
+        """Name what the driver raised, and let go of a connection that is of no use any more."""
+        error = context.original_exception
+        if not isinstance(error, Exception):
+            return None  # cancelled
+        named = self._connections.named(error, lost=context.is_disconnect)
+        if isinstance(error, OSError) or isinstance(named, Unavailable):
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
+            if context.connection is not None:
+                driver = context.connection.connection.driver_connection
+                assert isinstance(driver, TrackedConnection)
+                self._connections.condemn(driver, "broken")
+        return named
+
+    def _on_checkin(self, _: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        if isinstance(driver := record.driver_connection, TrackedConnection):
+            driver.in_use = False
+            driver.used = monotonic()
+
+    def _on_checkout(
+        self, _: DBAPIConnection, record: ConnectionPoolEntry, __: PoolProxiedConnection
+    ) -> None:
+        """Have SQLAlchemy replace a connection that is too old, or that was idle and is dead."""
+        driver = record.driver_connection
+        assert isinstance(driver, TrackedConnection)
+        driver.in_use = True
+        connections = self._connections
+        if not (connections.is_fresh(driver) or await_only(connections.is_usable(driver))):
+            raise DisconnectionError("of no use any more")
+
+
+def unique_name() -> str:
+    """No two prepared statements meet on a connection that PgBouncer passes around."""
+    return f"statement_{uuid4().hex}"
+
+
+@asynccontextmanager
+async def open_pool(pool: SQLAlchemyPool) -> AsyncIterator[SQLAlchemyPool]:
+    try:
+        yield pool
+    finally:
+        await pool.close()

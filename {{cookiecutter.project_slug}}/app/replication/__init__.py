@@ -1,0 +1,1 @@
+"""Reading one's own writes, although reads go to a replica."""

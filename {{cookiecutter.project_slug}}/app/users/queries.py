@@ -1,0 +1,54 @@
+"""All SQL about users; each function works in the session it is given."""
+
+from typing import ClassVar
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.databases import Reader
+from app.errors import Problem
+from app.users.models import User
+from app.users.schemas import UserCreate
+
+
+class UserNotFound(Problem):
+    status: ClassVar[int] = 404
+
+
+class EmailTaken(Problem):
+    status: ClassVar[int] = 409
+
+
+async def get_user(reader: Reader, user_id: int) -> User:
+    """Raises UserNotFound."""
+    user = await reader.get(User, user_id)
+    if user is None:
+        raise UserNotFound("There is no such user.")
+    return user
+
+
+async def create_user(session: AsyncSession, new: UserCreate) -> User:
+    """Raises EmailTaken, after which the session's transaction is of no use."""
+    user = User(**new.model_dump())
+    session.add(user)
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) == "23505":  # unique_violation
+            raise EmailTaken("There is a user with this e-mail address already.") from error
+        raise
+    return user
+
+
+async def count_visit(session: AsyncSession, user_id: int) -> int:
+    """Count a visit and return the number: right only in a transaction that is SERIALIZABLE.
+
+    Raises UserNotFound, or Conflict when another visit is counted at the same time.
+    """
+    user = await session.scalar(select(User).where(User.id == user_id))
+    if user is None:
+        raise UserNotFound("There is no such user.")
+    user.visits += 1
+    await session.flush()
+    return user.visits

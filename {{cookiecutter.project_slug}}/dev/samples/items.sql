@@ -1,0 +1,1 @@
+INSERT INTO items (name, value) VALUES ('first', '{"colour": "green"}');

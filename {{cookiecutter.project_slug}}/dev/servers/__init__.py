@@ -1,0 +1,1 @@
+"""The servers around the service, a module each with a function `serve`."""

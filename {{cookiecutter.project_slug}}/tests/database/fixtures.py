@@ -1,0 +1,32 @@
+"""Fixtures for tests that look at the database from outside the service."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from app.pools.postgres import Connection
+from tests.database.proxy import Proxy
+
+
+@pytest.fixture
+async def observer(variables: dict[str, str]) -> AsyncIterator[Connection]:
+    """A connection of the test's own, outside every pool and every transaction."""
+    connection = await asyncpg.connect(variables["DATABASE_URL"])
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def proxy(variables: dict[str, str]) -> AsyncIterator[Proxy]:
+    async with Proxy(variables["DATABASE_URL"]).run() as proxy:
+        yield proxy
+
+
+async def connections_of(observer: Connection, application_name: str) -> list[str]:
+    """The states of the connections that the server has from a pool."""
+    rows = await observer.fetch(
+        "SELECT state FROM pg_stat_activity WHERE application_name = $1 ORDER BY state",
+        application_name,
+    )
+    return [row["state"] for row in rows]

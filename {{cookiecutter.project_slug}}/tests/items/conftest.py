@@ -1,0 +1,24 @@
+"""What tests of items share."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import FastAPI
+
+from app.pools.asyncpg import AsyncpgPool
+from app.pools.postgres import Connection
+from tests.database.fixtures import observer, proxy
+
+__all__ = ["observer", "proxy"]
+
+
+@pytest.fixture(autouse=True)
+async def empty_table(observer: Connection) -> AsyncIterator[None]:
+    yield
+    await observer.execute("TRUNCATE items RESTART IDENTITY")
+
+
+def raw_pool(app: FastAPI) -> AsyncpgPool:
+    """The asyncpg pool of a running service."""
+    [pool] = [pool for pool in app.state.pools if isinstance(pool, AsyncpgPool)]
+    return pool

@@ -1,0 +1,208 @@
+"""The pool: bounded in number, in waiting and in closing; its sessions are set up once."""
+
+import asyncio
+from datetime import datetime, timedelta, timezone
+from time import monotonic
+from uuid import uuid4
+
+import httpx
+import pytest
+from asgi_lifespan import LifespanManager
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from app.main import create_app
+from app.pools.asyncpg import SqlPool
+from app.pools.postgres import Connection
+from app.settings import Settings, load
+from tests.database.fixtures import connections_of
+from tests.database.proxy import Proxy
+from tests.items.conftest import raw_pool
+from tests.waiting import until
+
+NAME = "raw-pool-under-test"
+
+
+@pytest.fixture
+def settings(proxy: Proxy) -> Settings:
+    settings = Settings(request_deadline=1, shutdown_grace=2)
+    settings.asyncpg = settings.asyncpg.model_copy(
+        update={
+            "url": SecretStr(proxy.url),
+            "application_name": NAME,
+            "min_size": 1,
+            "max_size": 2,
+            "max_waiting": 1,
+            "acquire_timeout": 0.2,
+        }
+    )
+    return settings
+
+
+@pytest.fixture
+def app(settings: Settings) -> FastAPI:
+    app = create_app(settings)
+
+    @app.get("/sleep/{seconds}")
+    async def sleep(seconds: float, pool: SqlPool) -> None:
+        async with pool.connection() as connection:
+            await connection.fetchval("SELECT pg_sleep($1)", seconds)
+
+    return app
+
+
+async def test_more_than_the_pool_wait_then_time_out_and_more_than_may_wait_are_refused(
+    app: FastAPI, client: httpx.AsyncClient, observer: Connection
+) -> None:
+    pool = raw_pool(app)
+    assert len(await connections_of(observer, NAME)) == 1
+    running = [asyncio.create_task(client.get("/sleep/0.5")) for _ in range(2)]
+    await until(lambda: pool.stats().checked_out == 2)
+    waiting = asyncio.create_task(client.get("/items/1"))
+    await until(lambda: pool.stats().waiting == 1)
+    refused = await client.get("/items/1")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["detail"] == "Too many requests are waiting; try again."
+    late = await waiting
+    assert late.json()["detail"] == "No connection became free in time; try again."
+    assert [answer.status_code for answer in await asyncio.gather(*running)] == [200] * 2
+    stats = pool.stats()
+    assert (stats.size, stats.checked_out, stats.idle, stats.waiting) == (2, 0, 2, 0)
+    assert (stats.timeouts, stats.rejected) == (1, 1)
+    assert len(await connections_of(observer, NAME)) == 2
+
+
+async def test_a_read_is_two_round_trips(
+    app: FastAPI, client: httpx.AsyncClient, proxy: Proxy
+) -> None:
+    for _ in range(2):  # the first prepares the statement
+        before = proxy.round_trips
+        await client.get("/items/1")
+    assert proxy.round_trips - before == 2  # the query, and the reset of the session
+
+
+async def test_cancelled_requests_leave_no_connection_in_use(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    pool = raw_pool(app)
+    for _ in range(20):
+        requests = [asyncio.create_task(client.get("/sleep/60")) for _ in range(3)]
+        await until(lambda: pool.stats().checked_out == 2 and pool.stats().waiting == 1)
+        for request in requests:
+            request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
+        await app.state.leftovers.settle(10)
+        stats = pool.stats()
+        assert (stats.checked_out, stats.waiting) == (0, 0)
+    assert (await client.get("/items/1")).status_code == 404
+
+
+async def test_with_the_server_silent_requests_end_at_the_deadline_and_it_heals(
+    app: FastAPI, client: httpx.AsyncClient, proxy: Proxy
+) -> None:
+    assert (await client.get("/items/1")).status_code == 404
+    proxy.fall_silent()
+    started = monotonic()
+    answers = await asyncio.gather(*(client.get("/items/1") for _ in range(3)))
+    # Closing the silent connections takes longer, and goes on behind the answers.
+    assert monotonic() - started < 2
+    assert {answer.status_code for answer in answers} <= {503, 504}
+    assert (await client.get("/health/ready")).status_code == 503
+    proxy.speak()
+
+    async def heals() -> bool:
+        return (await client.get("/items/1")).status_code == 404
+
+    await until(heals)
+    await app.state.leftovers.settle(10)
+    assert raw_pool(app).stats().checked_out == 0
+
+
+async def test_closing_is_bounded_and_leaves_no_connection(
+    app: FastAPI, proxy: Proxy, observer: Connection
+) -> None:
+    async with LifespanManager(app):
+        assert await connections_of(observer, NAME) == ["idle"]
+        proxy.fall_silent()
+        started = monotonic()
+    assert monotonic() - started < 1  # a fifth of SHUTDOWN_GRACE, and then it is terminated
+    assert raw_pool(app).stats().size == 0
+
+
+def test_more_than_the_largest_number_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASYNCPG__MIN_SIZE", "30")
+    with pytest.raises(SystemExit) as refusal:
+        load()
+    assert refusal.value.code == (
+        "ASYNCPG MIN_SIZE (30) has to be at most MAX_SIZE (20): lower MIN_SIZE or raise MAX_SIZE."
+    )
+
+
+async def test_a_connection_is_replaced_when_it_is_too_old(app: FastAPI) -> None:
+    async with LifespanManager(app):
+        pool = raw_pool(app)
+        [old] = pool._connections._live
+        assert 1620 <= old.expires - monotonic() <= 1800  # a tenth by chance
+        old.expires = monotonic()
+        async with pool.connection() as connection:
+            assert connection.get_server_pid() != old.get_server_pid()
+        assert pool.stats().closed == {"lifetime": 1}
+
+
+async def test_a_connection_that_fell_silent_while_it_was_idle_is_replaced_in_bounded_time(
+    settings: Settings, proxy: Proxy
+) -> None:
+    settings.asyncpg.ping_after_idle = 0
+    settings.asyncpg.min_size = 2
+    app = create_app(settings)
+    async with LifespanManager(app):
+        pool = raw_pool(app)
+        proxy.silence_open_connections()
+        started = monotonic()
+        async with pool.connection() as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+        assert 0.1 <= monotonic() - started < 1  # a ping has a tenth of the deadline
+        assert pool.stats().closed == {"ping_failed": 1, "condemned": 1}
+
+
+async def test_values_of_the_session_and_of_types(app: FastAPI) -> None:
+    async with LifespanManager(app):
+        pool = raw_pool(app)
+        for _ in range(2):  # the second time after a reset
+            async with pool.connection() as connection:
+                assert await connection.fetchval("SHOW statement_timeout") == "600ms"
+                assert await connection.fetchval("SHOW timezone") == "UTC"
+                await connection.execute("SET statement_timeout = 1")
+        async with pool.connection() as connection:
+            for value in ({"a": [1, None]}, [1, "x"], "text", 1.5, True):
+                for json in ("json", "jsonb"):
+                    assert await connection.fetchval(f"SELECT $1::{json}", value) == value
+            key = uuid4()
+            assert await connection.fetchval("SELECT $1::uuid", key) == key
+            moment = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=2)))
+            read = await connection.fetchval("SELECT $1::timestamptz", moment)
+            assert read == moment
+            assert read.utcoffset() == timedelta(0)
+
+
+async def test_reads_survive_an_outage_of_a_moment(
+    app: FastAPI, client: httpx.AsyncClient, proxy: Proxy
+) -> None:
+    statuses: list[int] = []
+
+    async def read_on() -> None:
+        while True:
+            statuses.append((await client.get("/items/1")).status_code)
+
+    async with asyncio.TaskGroup() as group:
+        readers = [group.create_task(read_on()) for _ in range(2)]
+        await until(lambda: len(statuses) > 50)
+        proxy.go_away()
+        await until(lambda: raw_pool(app).stats().errors.get("NotConnected", 0) > 3)
+        await proxy.come_back()
+        seen = len(statuses)
+        await until(lambda: len(statuses) > seen + 50)
+        for reader in readers:
+            reader.cancel()
+    assert set(statuses) == {404}
+    await until(lambda: raw_pool(app).stats().checked_out == 0)

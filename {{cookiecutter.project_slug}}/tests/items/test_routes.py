@@ -1,0 +1,67 @@
+"""Read an item, store many at once."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from app.pools.postgres import Connection
+
+VALUES: list[Any] = [{"n": 1, "deep": [None, True]}, [1, "two"], "text", 1.5, None, False]
+
+
+async def test_what_was_stored_is_read_as_json(client: httpx.AsyncClient) -> None:
+    items = [{"name": f"item {n}", "value": value} for n, value in enumerate(VALUES)]
+    answer = await client.post("/items/batch", json=items)
+    assert (answer.status_code, answer.json()) == (200, {"inserted": len(VALUES)})
+    for item_id, item in enumerate(items, start=1):
+        answer = await client.get(f"/items/{item_id}")
+        assert (answer.status_code, answer.json()) == (200, {"id": item_id, **item})
+
+
+async def test_an_item_that_is_not_there(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/items/1")).status_code == 404
+
+
+async def test_as_many_as_allowed_and_one_more(
+    client: httpx.AsyncClient, observer: Connection
+) -> None:
+    items = [{"name": "x", "value": n} for n in range(10_000)]
+    answer = await client.post("/items/batch", json=items)
+    assert answer.json() == {"inserted": 10_000}
+    assert await observer.fetchval("SELECT count(*) FROM items") == 10_000
+    answer = await client.post("/items/batch", json=[*items, items[0]])
+    assert answer.status_code == 422
+    assert await observer.fetchval("SELECT count(*) FROM items") == 10_000
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"name": "no value"},
+        {"name": "", "value": 1},
+        {"name": 1, "value": 1},
+        {"name": "nul \x00", "value": 1},
+        {"name": "x", "value": "nul \x00"},
+        {"name": "x", "value": {"key \x00": 1}},
+    ],
+)
+async def test_one_bad_item_and_none_is_stored(
+    client: httpx.AsyncClient, observer: Connection, bad: dict[str, Any]
+) -> None:
+    answer = await client.post("/items/batch", json=[{"name": "good", "value": 1}, bad])
+    assert answer.status_code == 422
+    assert await observer.fetchval("SELECT count(*) FROM items") == 0
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", "[1]", '[{"name": "x", "value": 1e999}]'])
+async def test_a_body_that_does_not_fit(client: httpx.AsyncClient, body: str) -> None:
+    answer = await client.post(
+        "/items/batch", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("item_id", ["0", "one", str(2**63)])
+async def test_an_id_that_cannot_be(client: httpx.AsyncClient, item_id: str) -> None:
+    assert (await client.get(f"/items/{item_id}")).status_code == 422

@@ -1,0 +1,31 @@
+"""A streaming replica of one of our own servers."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from dev.servers.postgres import data_directory, run, start
+
+
+def directory_of(url: str) -> Path:
+    """Where the socket of a server of ours is, and its data."""
+    return Path(parse_qs(urlsplit(url).query)["host"][0])
+
+
+@contextmanager
+def replica_of(url: str) -> Iterator[str]:
+    """The URL of a new replica of a server of ours, which is gone afterwards."""
+    primary = directory_of(url)
+    with data_directory() as data:
+        data.chmod(0o700)
+        shutil.chown(data, primary.stat().st_uid)
+        data.parent.chmod(0o755)
+        run(
+            "pg_basebackup", data, "--write-recovery-conf", "--host", str(primary), "-U", "postgres"
+        )
+        # It belongs to the socket of the primary, which is in its data directory.
+        (data / ".s.PGSQL.5432.lock").unlink()
+        start(data)
+        yield urlsplit(url)._replace(query=f"host={data}").geturl()

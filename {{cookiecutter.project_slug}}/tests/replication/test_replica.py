@@ -1,0 +1,132 @@
+"""A replica that lags, dies and comes back, and clients who read their own writes."""
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import select
+
+from app.databases import BaseReader
+from app.pools.postgres import Connection
+from app.pools.replica import position
+from app.users.models import User
+from dev.servers.postgres import start, stop
+from tests.replication.conftest import Cluster, configure, replica_pool
+from tests.waiting import until
+
+
+@pytest.fixture
+def delayed(cluster: Cluster) -> Iterator[None]:
+    """The replica replays everything 0.3 seconds late."""
+    configure(cluster.replica, recovery_min_apply_delay="300ms")
+    yield
+    configure(cluster.replica, recovery_min_apply_delay="0")
+
+
+async def create(client: httpx.AsyncClient, number: int) -> httpx.Response:
+    answer = await client.post("/users", json={"name": "x", "email": f"{number}@example.com"})
+    assert answer.status_code == 201
+    return answer
+
+
+@pytest.mark.usefixtures("delayed")
+@pytest.mark.parametrize("carrier", ["cookie", "header"])
+async def test_a_client_reads_what_it_wrote(client: httpx.AsyncClient, carrier: str) -> None:
+    for number in range(200):
+        created = await create(client, number)
+        headers = {"X-Read-After": created.headers["X-Read-After"]}
+        if carrier == "header":
+            client.cookies.clear()
+        read = await client.get(
+            f"/users/{created.json()['id']}", headers=headers if carrier == "header" else None
+        )
+        assert read.status_code == 200, number
+
+
+@pytest.mark.usefixtures("delayed")
+async def test_without_its_token_it_may_not(client: httpx.AsyncClient) -> None:
+    created = await create(client, 0)
+    client.cookies.clear()
+    path = f"/users/{created.json()['id']}"
+    assert (await client.get(path)).status_code == 404
+
+    async def is_replayed() -> bool:
+        return (await client.get(path)).status_code == 200
+
+    await until(is_replayed)
+
+
+@pytest.mark.parametrize("token", ["", "0", "x/y", "0/123456789", "-1/0", "0/0" * 1000])
+async def test_a_token_that_is_none_is_ignored(client: httpx.AsyncClient, token: str) -> None:
+    answer = await client.get("/users/1", headers={"X-Read-After": token})
+    assert answer.status_code == 404
+
+
+async def test_a_token_goes_back_to_the_replica_once_it_has_caught_up(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    await create(client, 0)
+    pool = replica_pool(app)
+    after = position(client.cookies["X-Read-After"].strip('"'))
+    await until(lambda: pool.source(after, 1) is pool)
+
+
+async def test_a_replica_too_far_behind_is_left_out_and_comes_back(
+    app: FastAPI,
+    client: httpx.AsyncClient,
+    on_replica: Connection,
+) -> None:
+    pool = replica_pool(app)
+    pool._max_lag = 1
+    assert pool.is_in
+    await on_replica.execute("SELECT pg_wal_replay_pause()")
+    created = await create(client, 0)
+    client.cookies.clear()
+    await until(lambda: not pool.is_in)
+    assert pool.lag > 1
+    assert (await client.get(f"/users/{created.json()['id']}")).status_code == 200
+    await on_replica.execute("SELECT pg_wal_replay_resume()")
+    await until(lambda: pool.is_in)
+    assert pool.lag <= 0.5
+
+
+async def test_a_replica_that_is_killed_costs_no_read_and_is_back_within_five_seconds(
+    app: FastAPI, client: httpx.AsyncClient, cluster: Cluster
+) -> None:
+    pool = replica_pool(app)
+    await create(client, 0)
+    client.cookies.clear()
+
+    async def is_replayed() -> bool:
+        return (await client.get("/users/1")).status_code == 200
+
+    await until(is_replayed)
+    statuses: list[int] = []
+
+    async def read_on() -> None:
+        while True:
+            statuses.append((await client.get("/users/1")).status_code)
+
+    async with asyncio.TaskGroup() as group:
+        readers = [group.create_task(read_on()) for _ in range(5)]
+        await until(lambda: len(statuses) > 50)
+        await asyncio.to_thread(stop, cluster.replica_data)
+        seen = len(statuses)
+        await until(lambda: not pool.is_in and len(statuses) > seen + 50)
+        ready = await client.get("/health/ready")
+        assert (ready.status_code, ready.json()["pools"]["replica"]) == (200, "down")
+        await asyncio.to_thread(start, cluster.replica_data)
+        await until(lambda: pool.is_in, seconds=5)
+        for reader in readers:
+            reader.cancel()
+    await app.state.leftovers.settle(5)
+    assert set(statuses) == {200}
+    await until(lambda: pool.stats().checked_out == 0)
+
+
+async def test_rows_are_locked_on_the_primary_only(app: FastAPI, client: httpx.AsyncClient) -> None:
+    reader = BaseReader(replica_pool(app), app.state.settings.retry, after=None)
+    with pytest.raises(TypeError, match="FOR UPDATE locks rows"):
+        await reader.all(select(User.id).with_for_update())

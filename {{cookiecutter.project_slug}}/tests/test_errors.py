@@ -1,0 +1,113 @@
+"""Every error is an answer that says nothing about the inside, and a line in the log."""
+
+import io
+import json
+import logging
+import sys
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.pools.base import PoolError, TimedOut
+
+
+@pytest.fixture
+def stderr(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What the service logs; to be asked for before the service."""
+    text = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", text)
+    return text
+
+
+def every_pool_error() -> list[type[PoolError]]:
+    kinds = PoolError.__subclasses__()
+    return kinds + [each for kind in kinds for each in kind.__subclasses__()]
+
+
+@pytest.mark.parametrize("kind", every_pool_error())
+async def test_pool_errors(app: FastAPI, client: httpx.AsyncClient, kind: type[PoolError]) -> None:
+    @app.get("/broken")
+    async def broken() -> None:
+        raise kind("secret-pool", "secret detail")
+
+    answer = await client.get("/broken")
+    status = 504 if kind is TimedOut else 503
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert ("retry-after" in answer.headers) == (status == 503)
+    assert answer.json()["status"] == status
+    assert "secret" not in answer.text
+
+
+async def test_the_unexpected(stderr: io.StringIO, app: FastAPI, client: httpx.AsyncClient) -> None:
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("secret detail")
+
+    answer = await client.get("/broken", headers={"X-Request-ID": "mine"})
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"] == "mine"
+    assert answer.json()["detail"] == "Something went wrong here; it has been logged."
+    lines = [json.loads(line) for line in stderr.getvalue().splitlines()]
+    [error] = [line for line in lines if line["event"] == "unexpected error"]
+    assert "secret detail" in error["exception"]
+    assert error["request_id"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nowhere", 404), ("DELETE", "/health/live", 405)]
+)
+async def test_routing_errors(
+    client: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    answer = await client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+
+
+async def test_invalid_input_says_where_and_why(app: FastAPI, client: httpx.AsyncClient) -> None:
+    @app.get("/number/{number}")
+    async def number(number: int) -> int:
+        return number
+
+    answer = await client.get("/number/one")
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["loc"] == ["path", "number"]
+    assert "valid integer" in error["msg"]
+
+
+async def test_the_description_of_the_api_names_problems(client: httpx.AsyncClient) -> None:
+    api = (await client.get("/openapi.json")).json()
+    assert "HTTPValidationError" not in str(api)
+    for path in api["paths"].values():
+        for operation in path.values():
+            assert list(operation["responses"]["default"]["content"]) == [
+                "application/problem+json"
+            ]
+
+
+async def test_the_log_of_a_request(
+    stderr: io.StringIO, app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    @app.get("/number/{number}")
+    async def number(number: int) -> int:
+        logging.getLogger("some.library").warning("by a library")
+        return number
+
+    answer = await client.get("/number/1", headers={"X-Request-ID": "not legal: blanks"})
+    request_id = answer.headers["x-request-id"]
+    assert len(request_id) == 32
+    lines = [json.loads(line) for line in stderr.getvalue().splitlines()]
+    library, request = lines[-2:]
+    assert library["event"] == "by a library"
+    assert library["request_id"] == request_id
+    assert request["event"] == "request"
+    assert request["method"] == "GET"
+    assert request["route"] == "/number/{number}"
+    assert request["status"] == 200
+    assert 0 < request["duration"] < 5
+    assert request["request_id"] == request_id

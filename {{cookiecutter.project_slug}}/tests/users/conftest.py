@@ -1,0 +1,26 @@
+"""What tests of users share."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import FastAPI
+
+from app.pools.postgres import Connection
+from app.pools.sqlalchemy import SQLAlchemyPool
+from tests.database.fixtures import observer, proxy
+
+__all__ = ["observer", "proxy"]
+
+
+@pytest.fixture(autouse=True)
+async def empty_table(observer: Connection) -> AsyncIterator[None]:
+    yield
+    await observer.execute("TRUNCATE users RESTART IDENTITY")
+
+
+def primary(app: FastAPI) -> SQLAlchemyPool:
+    """The primary pool of a running service."""
+    pool = app.state.pools[0]
+    assert isinstance(pool, SQLAlchemyPool)
+    assert pool.name == "primary"
+    return pool
