@@ -367,6 +367,9 @@ class Connections:
         except DRIVER_ERRORS:
             self.condemn(connection, "ping_failed")
             return False
+        except BaseException:
+            self._terminate(connection, "cancelled")
+            raise
         return True
 
     def condemn(self, connection: TrackedConnection, reason: str) -> None:

@@ -9,8 +9,7 @@ from uuid import uuid4
 
 from pydantic import Field
 from sqlalchemy import event, text
-from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import (
     AsyncAdaptedQueuePool,
@@ -90,6 +89,7 @@ class SQLAlchemySettings(DatabaseSettings):
 class Usage:
     """Who has a connection, who waits for one, and how long that takes."""
 
+    connections: Connections
     slots: Slots
     times: Times = field(default_factory=lambda: Times(Durations(), Durations()))
     out: dict[ConnectionPoolEntry, float] = field(default_factory=dict)
@@ -104,6 +104,8 @@ class BoundedQueuePool(AsyncAdaptedQueuePool):
     def connect(self) -> PoolProxiedConnection:
         asked = monotonic()
         connection = super().connect()
+        assert isinstance(connection.driver_connection, TrackedConnection)
+        connection.driver_connection.in_use = True
         self.usage.times.checkout.observe(monotonic() - asked)
         return connection
 
@@ -114,23 +116,42 @@ class BoundedQueuePool(AsyncAdaptedQueuePool):
         return pool
 
     def _do_get(self) -> ConnectionPoolEntry:
-        if not self.usage.slots.take():
-            await_only(self.usage.slots.wait())
+        """An entry whose connection is of use, or that SQLAlchemy has to connect.
+
+        Whoever is cancelled here leaves nothing behind: in a listener for "checkout" the entry
+        would be lost.
+        """
+        usage = self.usage
+        if not usage.slots.take():
+            await_only(usage.slots.wait())
+        entry: ConnectionPoolEntry | None = None
         try:
             entry = super()._do_get()
+            driver = entry.driver_connection
+            if isinstance(driver, TrackedConnection) and not (
+                usage.connections.is_fresh(driver)
+                or await_only(usage.connections.is_usable(driver))
+            ):
+                entry.invalidate()
         except BaseException:
-            self.usage.slots.give_back()
+            if entry is not None:
+                super()._do_return_conn(entry)
+            usage.slots.give_back()
             raise
-        self.usage.out[entry] = monotonic()
+        usage.out[entry] = monotonic()
         return entry
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        usage = self.usage
+        now = usage.last_return = monotonic()
+        if isinstance(driver := record.driver_connection, TrackedConnection):
+            driver.in_use = False
+            driver.used = now
         try:
             super()._do_return_conn(record)
         finally:
-            self.usage.last_return = monotonic()
-            self.usage.times.hold.observe(self.usage.last_return - self.usage.out.pop(record))
-            self.usage.slots.give_back()
+            usage.times.hold.observe(now - usage.out.pop(record))
+            usage.slots.give_back()
 
 
 class SQLAlchemyPool:
@@ -161,10 +182,9 @@ class SQLAlchemyPool:
         assert isinstance(pool, BoundedQueuePool)
         size = settings.pool_size + settings.max_overflow
         timeout = self._connections.timeouts.acquire
-        pool.usage = self._usage = Usage(Slots(name, size, settings.max_waiting, timeout))
+        slots = Slots(name, size, settings.max_waiting, timeout)
+        pool.usage = self._usage = Usage(self._connections, slots)
         event.listen(self.engine.sync_engine, "handle_error", self._on_error)
-        event.listen(pool, "checkin", self._on_checkin)
-        event.listen(pool, "checkout", self._on_checkout)
         options: dict[str, Any] = {"expire_on_commit": False, "close_resets_only": False}
         self._sessions = async_sessionmaker(self.engine, **options)
         # Without a transaction PgBouncer may prepare a statement on one connection of its own and
@@ -239,22 +259,6 @@ class SQLAlchemyPool:
                 assert isinstance(driver, TrackedConnection)
                 self._connections.condemn(driver, "broken")
         return named
-
-    def _on_checkin(self, _: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        if isinstance(driver := record.driver_connection, TrackedConnection):
-            driver.in_use = False
-            driver.used = monotonic()
-
-    def _on_checkout(
-        self, _: DBAPIConnection, record: ConnectionPoolEntry, __: PoolProxiedConnection
-    ) -> None:
-        """Have SQLAlchemy replace a connection that is too old, or that was idle and is dead."""
-        driver = record.driver_connection
-        assert isinstance(driver, TrackedConnection)
-        driver.in_use = True
-        connections = self._connections
-        if not (connections.is_fresh(driver) or await_only(connections.is_usable(driver))):
-            raise DisconnectionError("of no use any more")
 
 
 def unique_name() -> str:

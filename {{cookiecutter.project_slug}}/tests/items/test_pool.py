@@ -18,7 +18,7 @@ from app.settings import Settings, load
 from tests.database.fixtures import connections_of
 from tests.database.proxy import Proxy
 from tests.items.conftest import raw_pool
-from tests.waiting import until
+from tests.waiting import cancelled_at_each_step, until
 
 NAME = "raw-pool-under-test"
 
@@ -95,6 +95,28 @@ async def test_cancelled_requests_leave_no_connection_in_use(
         stats = pool.stats()
         assert (stats.checked_out, stats.waiting) == (0, 0)
     assert (await client.get("/items/1")).status_code == 404
+
+
+async def test_whoever_is_cancelled_while_a_dead_connection_is_replaced_keeps_nothing(
+    app: FastAPI, client: httpx.AsyncClient, proxy: Proxy, observer: Connection
+) -> None:
+    pool = raw_pool(app)
+
+    async def use() -> None:
+        async with pool.connection() as connection:
+            await connection.execute("SELECT 1")
+
+    async def use_and_lose() -> None:
+        await use()
+        closed = sum(pool.stats().closed.values())
+        proxy.cut()
+        await until(lambda: sum(pool.stats().closed.values()) > closed)
+
+    cancelled = await cancelled_at_each_step(use_and_lose, use)
+    assert len(cancelled) > 10
+    assert (pool.stats().checked_out, pool.stats().waiting) == (0, 0)
+    await asyncio.gather(*(use() for _ in range(3)))  # every slot and one in the queue
+    assert pool.stats().size == len(await connections_of(observer, NAME))
 
 
 async def test_with_the_server_silent_requests_end_at_the_deadline_and_it_heals(

@@ -16,7 +16,7 @@ from app.settings import Settings
 from tests.database.fixtures import connections_of
 from tests.database.proxy import Proxy
 from tests.users.conftest import primary
-from tests.waiting import until
+from tests.waiting import cancelled_at_each_step, until
 
 NAME = "pool-under-test"
 
@@ -132,6 +132,28 @@ async def test_a_connection_is_replaced_when_it_is_too_old(
         async with pool.read_session() as session:
             assert await session.scalar(text("SELECT pg_backend_pid()")) != first
         assert pool.stats().closed == {"lifetime": 1}
+
+
+async def test_whoever_is_cancelled_while_a_dead_connection_is_replaced_keeps_nothing(
+    app: FastAPI, client: httpx.AsyncClient, proxy: Proxy, observer: Connection
+) -> None:
+    pool = primary(app)
+
+    async def use() -> None:
+        async with pool.read_session() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def use_and_lose() -> None:
+        await use()
+        closed = sum(pool.stats().closed.values())
+        proxy.cut()
+        await until(lambda: sum(pool.stats().closed.values()) > closed)
+
+    cancelled = await cancelled_at_each_step(use_and_lose, use)
+    assert len(cancelled) > 10
+    assert (pool.stats().checked_out, pool.stats().waiting) == (0, 0)
+    await asyncio.gather(*(use() for _ in range(4)))  # every slot and one in the queue
+    assert pool.stats().size == len(await connections_of(observer, NAME))
 
 
 async def test_with_the_server_silent_requests_end_at_the_deadline_and_it_heals(
