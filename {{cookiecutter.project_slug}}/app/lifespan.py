@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app import shutdown
+from app.parts import modules
 from app.pools.base import Pool
 
 
@@ -24,5 +25,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             pool = await stack.enter_async_context(opening)
             opened[pool.name] = pool
         app.state.pools = list(opened.values())
+        for module in modules("background"):
+            await stack.enter_async_context(module.running(app))
         stack.push_async_callback(app.state.leftovers.settle, shutdown.LEFTOVERS * grace)
         yield {role: pool for pool in opened.values() for role in (pool.name, *pool.roles)}

@@ -1,24 +1,15 @@
 """The application: `app.main:app`, or `create_app` with settings of your own.
 
-A package beside this file with a module `routes` is served, one with `middleware` installed.
+A package beside this file with a module `routes` is served, one with `middleware` installed, one
+with `background` runs as long as the service does.
 """
-
-from collections.abc import Iterator
-from importlib import import_module
-from pathlib import Path
-from types import ModuleType
 
 from fastapi import FastAPI
 
 from app import __title__, __version__, deadline, errors, health, logs
 from app.lifespan import lifespan
+from app.parts import modules
 from app.settings import Settings, load
-
-
-def modules(name: str) -> Iterator[ModuleType]:
-    """Those of this name in the packages beside this file."""
-    for path in sorted(Path(__file__).parent.glob(f"*/{name}.py")):
-        yield import_module(f"app.{path.parent.name}.{name}")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
