@@ -37,6 +37,8 @@ OWNED_BY = [
         DATABASE,
         [
             "alembic.ini",
+            "app/budget",
+            "app/pools/holds.py",
             "app/pools/postgres.py",
             "dev/samples",
             "dev/servers/postgres.py",

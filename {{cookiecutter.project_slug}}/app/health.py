@@ -1,11 +1,11 @@
 """Liveness, which touches nothing, and readiness, which asks every pool in bounded time."""
 
 import asyncio
-from collections.abc import Iterable
+from time import monotonic
 from typing import Literal
 
 import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel
 
 from app.deadline import Leftovers
@@ -16,6 +16,9 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 # Seconds that a pool has for its answer; as long as Kubernetes waits for a probe by default.
 CHECK_TIMEOUT = 0.9
+
+# Seconds that the answers are good for, however many ask: less than any probe's period.
+FRESH = 0.5
 
 State = Literal["up", "down"]
 
@@ -38,10 +41,32 @@ async def check(pool: Pool, leftovers: Leftovers) -> State:
     return "up"
 
 
-async def check_all(pools: Iterable[Pool], leftovers: Leftovers) -> dict[str, State]:
-    pools = list(pools)
-    states = await asyncio.gather(*(check(pool, leftovers) for pool in pools))
-    return {pool.name: state for pool, state in zip(pools, states, strict=True)}
+class Checks:
+    """The states of the pools, which are asked once at a time, whoever wants to know."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._begun = 0.0
+        self._task: asyncio.Task[dict[str, State]] | None = None
+
+    async def states(self) -> dict[str, State]:
+        """Each pool's state, at most `FRESH` seconds old, within `CHECK_TIMEOUT` seconds."""
+        if not self._task or (self._task.done() and monotonic() - self._begun > FRESH):
+            self._begun = monotonic()
+            self._task = asyncio.create_task(self._ask())
+        # Whoever gives up leaves the others their answer.
+        return await asyncio.shield(self._task)
+
+    async def _ask(self) -> dict[str, State]:
+        pools: list[Pool] = self._app.state.pools
+        checks = (check(pool, self._app.state.leftovers) for pool in pools)
+        states = await asyncio.gather(*checks)
+        return {pool.name: state for pool, state in zip(pools, states, strict=True)}
+
+
+def is_healthy(pools: list[Pool], states: dict[str, State]) -> bool:
+    """Whether requests can be served: a pool that others can stand in for does not decide it."""
+    return all(states[pool.name] == "up" for pool in pools if pool.required)
 
 
 @router.get("/live")
@@ -52,9 +77,8 @@ async def live() -> Live:
 
 @router.get("/ready", responses={503: {"model": Ready}})
 async def ready(request: Request, response: Response) -> Ready:
-    """Whether requests can be served: a pool that others can stand in for does not decide it."""
-    pools: list[Pool] = request.app.state.pools
-    states = await check_all(pools, request.app.state.leftovers)
-    is_ready = all(states[pool.name] == "up" for pool in pools if pool.required)
+    """Whether requests can be served, and each pool's state."""
+    states = await request.app.state.checks.states()
+    is_ready = is_healthy(request.app.state.pools, states)
     response.status_code = 200 if is_ready else 503
     return Ready(status="ready" if is_ready else "not ready", pools=states)

@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from contextvars import ContextVar
 from time import perf_counter
 from uuid import uuid4
 
@@ -16,11 +17,22 @@ log = structlog.get_logger(__name__)
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+# The request that is being served; its route is known once it has been found.
+_request: ContextVar[Scope] = ContextVar("request")
+
+
+def add_route(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Say in every line that is logged for a request which route serves it."""
+    if route := getattr(_request.get({}).get("route"), "path", None):
+        event.setdefault("route", route)
+    return event
+
 
 def configure(level: str) -> None:
     """Send everything that is logged, by libraries too, to standard error in one form."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_route,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -70,6 +82,7 @@ class RequestLog:
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        _request.set(scope)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -90,7 +103,6 @@ class RequestLog:
             log.info(
                 "request",
                 method=scope["method"],
-                route=getattr(scope.get("route"), "path", None),
                 status=status,
                 duration=round(perf_counter() - started, 6),
             )

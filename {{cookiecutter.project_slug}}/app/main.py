@@ -24,6 +24,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.leftovers = deadline.Leftovers()
+    app.state.checks = health.Checks(app)
     errors.install(app)
     app.include_router(health.router)
     for module in modules("routes"):

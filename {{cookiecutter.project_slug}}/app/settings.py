@@ -72,6 +72,26 @@ class Settings(BaseSettings):
         examples=["postgresql://user:password@localhost:5432/database"],
         json_schema_extra={"section": "databases"},
     )
+    web_concurrency: int = Field(
+        1,
+        ge=1,
+        description="Worker processes of one instance, which uvicorn starts; for the connection "
+        "budget. One by default: several small instances are easier to replace than one large.",
+        json_schema_extra={"section": "databases"},
+    )
+    instances: int = Field(
+        1,
+        ge=1,
+        description="Instances of the service at the same databases; for the connection budget.",
+        json_schema_extra={"section": "databases"},
+    )
+    budget: Literal["warn", "strict"] = Field(
+        "warn",
+        description="What to do at start when all pools of all workers and instances may open more "
+        "connections than their server has room for: warn, or refuse to start (`strict`). A "
+        "warning by default, as a service that starts serves more than one that does not.",
+        json_schema_extra={"section": "databases"},
+    )
     # {% endif %}
     # {% if cookiecutter.sqlalchemy_pool or cookiecutter.multi_db %}
     primary: sqlalchemy_pool.SQLAlchemySettings = sqlalchemy_pool.SQLAlchemySettings()

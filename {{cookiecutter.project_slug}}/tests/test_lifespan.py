@@ -37,6 +37,12 @@ class StubSettings:
             self.events.append(f"close {name}")
 
 
+@pytest.fixture(autouse=True)
+def nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the pools, which is what this is about."""
+    monkeypatch.setattr("app.lifespan.modules", lambda _: iter(()))
+
+
 def service(settings: StubSettings) -> FastAPI:
     app = FastAPI(lifespan=lifespan)
     app.state.settings = settings

@@ -5,7 +5,7 @@ from dataclasses import fields
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from app.health import State, check_all
+from app.health import State, is_healthy
 from app.pools.base import PoolStats
 from app.pools.postgres import DatabaseStats
 
@@ -21,9 +21,8 @@ class DatabasePool(BaseModel):
 async def database_health(request: Request, response: Response) -> dict[str, DatabasePool]:
     """503 when the service cannot do without a pool that is down."""
     pools = [pool for pool in request.app.state.pools if isinstance(pool.stats(), DatabaseStats)]
-    states = await check_all(pools, request.app.state.leftovers)
-    if any(pool.required and states[pool.name] == "down" for pool in pools):
-        response.status_code = 503
+    states = await request.app.state.checks.states()
+    response.status_code = 200 if is_healthy(pools, states) else 503
     return {
         pool.name: DatabasePool(state=states[pool.name], figures=figures(pool.stats()))
         for pool in pools

@@ -40,8 +40,12 @@ def described(field: Field[Any]) -> tuple[str, str]:
     return "counter" if field.metadata["total"] else "gauge", ""
 
 
-def samples(field: Field[Any], value: int | Mapping[str, int] | Durations) -> Iterator[Sample]:
+def samples(
+    field: Field[Any], value: int | Mapping[str, int] | Durations | None
+) -> Iterator[Sample]:
     suffix = "_total" if field.metadata["total"] else ""
+    if value is None:  # not known yet
+        return
     if isinstance(value, Durations):
         *bounds, total = accumulate(value.counts)
         for bound, count in zip(BUCKETS, bounds, strict=True):

@@ -14,13 +14,14 @@ from pydantic import Field, model_validator
 
 from app.pools import postgres
 from app.pools.base import Durations, OutcomeUnknown, Pool, PoolError, Service, Slots, Unavailable
+from app.pools.holds import Holds, note_taker
 from app.pools.postgres import (
     DRIVER_ERRORS,
+    SERVER,
     Connections,
     DatabaseSettings,
     DatabaseStats,
     Seconds,
-    Times,
     TrackedConnection,
 )
 
@@ -91,25 +92,30 @@ class AsyncpgSettings(DatabaseSettings):
         return self
 
     def open(
-        self, name: str, service: Service, _: Mapping[str, Pool]
+        self, name: str, service: Service, opened: Mapping[str, Pool]
     ) -> AbstractAsyncContextManager[Pool]:
-        return open_pool(name, self, service)
+        return open_pool(AsyncpgPool(name, self, service, opened))
 
 
 class AsyncpgPool:
     """An open pool, which hands out connections."""
 
-    def __init__(self, name: str, settings: AsyncpgSettings, service: Service) -> None:
+    def __init__(
+        self, name: str, settings: AsyncpgSettings, service: Service, siblings: Mapping[str, Pool]
+    ) -> None:
         self.name = name
         self.required = settings.required
         self.roles = settings.roles
         self._settings = settings
         self._service = service
-        self._connections = Connections(name, settings, service)
-        self._timeouts = self._connections.timeouts
+        self.connections = Connections(name, settings, service, settings.max_size, siblings)
+        self._timeouts = self.connections.timeouts
         self._slots = Slots(name, settings.max_size, settings.max_waiting, self._timeouts.acquire)
-        self._times = Times(Durations(), Durations())
-        self._last_return = monotonic()
+        self._checkout = Durations()
+        # With the driver's proxy, as a connection may be taken anew before its release is through.
+        self._holds: Holds[tuple[PooledConnection, TrackedConnection]] = Holds(
+            name, self._timeouts.leak
+        )
         self._pool: DriverPool | None = None
         self._creation = asyncio.Lock()
 
@@ -119,7 +125,7 @@ class AsyncpgPool:
             async with self._creation:
                 if self._pool is None:
                     self._pool = await asyncpg.create_pool(
-                        connect=self._connections.connect,
+                        connect=self.connections.connect,
                         connection_class=TrackedConnection,
                         init=register_codecs,
                         reset=nothing if self._settings.pgbouncer else None,
@@ -147,14 +153,15 @@ class AsyncpgPool:
 
         Raises PoolTimeout, PoolFull, NotConnected, OutcomeUnknown, Contended or TimedOut.
         """
+        note_taker()
         asked = monotonic()
         if not self._slots.take():
             await self._slots.wait()
         try:
             pool = await self._open()
             connection, tracked = await self._acquire(pool)
-            taken = monotonic()
-            self._times.checkout.observe(taken - asked)
+            self._checkout.observe(monotonic() - asked)
+            self._holds.begin((connection, tracked))
             try:
                 if self._settings.pgbouncer:
                     async with connection.transaction():
@@ -162,18 +169,19 @@ class AsyncpgPool:
                 else:
                     yield connection
             except Exception as error:
-                named = self._connections.named(error, lost=tracked.is_closed())
+                named = self.connections.named(error, lost=tracked.is_closed())
                 if isinstance(named, Unavailable):
-                    self._connections.condemn(tracked, "broken")
+                    self.connections.condemn(tracked, "broken")
                     # Every statement outside a transaction is stored by itself.
                     raise OutcomeUnknown(self.name, str(named)) from error
                 if named:
                     raise named from error
                 raise
             finally:
-                await self._release(pool, connection, tracked)
-                self._last_return = monotonic()
-                self._times.hold.observe(self._last_return - taken)
+                try:
+                    await self._release(pool, connection, tracked)
+                finally:
+                    self._holds.end((connection, tracked))
         finally:
             self._slots.give_back()
 
@@ -187,9 +195,9 @@ class AsyncpgPool:
             if tracked is None:
                 continue
             tracked.in_use = True
-            is_of_use = self._connections.is_fresh(tracked)
+            is_of_use = self.connections.is_fresh(tracked)
             try:
-                is_of_use = is_of_use or await self._connections.is_usable(tracked)
+                is_of_use = is_of_use or await self.connections.is_usable(tracked)
             finally:
                 if not is_of_use:
                     await self._release(pool, connection, tracked)
@@ -211,18 +219,21 @@ class AsyncpgPool:
         """Test one connection; a busy pool is alive if one came back of late."""
         if self._slots.taken < self._slots.size:
             async with self.connection() as connection:
-                await connection.execute("SELECT 1", timeout=self._timeouts.ping)
-        elif monotonic() - self._last_return > self._service.deadline:
+                server = await connection.fetchrow(SERVER, timeout=self._timeouts.ping)
+                assert server is not None
+                self.connections.learn(*server)
+        elif monotonic() - self._holds.last_end > self._service.deadline:
             raise Unavailable(self.name, "all connections are out and none came back of late")
 
     def stats(self) -> DatabaseStats:
-        return self._connections.stats(
-            self._slots, self._settings.max_size, self._slots.taken, self._times
+        out = sum(not connection.is_closed() for _, connection in self._holds)
+        return self.connections.stats(
+            self._slots, self._settings.max_size, out, self._checkout, self._holds
         )
 
     async def close(self) -> None:
         """Close the connections politely, those that take too long at once."""
-        await self._connections.close(self._service.close_timeout)
+        await self.connections.close(self._service.close_timeout)
         if self._pool is not None:
             self._pool.terminate()
 
@@ -240,10 +251,7 @@ async def register_codecs(connection: postgres.Connection) -> None:
 
 
 @asynccontextmanager
-async def open_pool(
-    name: str, settings: AsyncpgSettings, service: Service
-) -> AsyncIterator[AsyncpgPool]:
-    pool = AsyncpgPool(name, settings, service)
+async def open_pool(pool: AsyncpgPool) -> AsyncIterator[AsyncpgPool]:
     try:
         await pool.open()
         yield pool

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from datetime import datetime
+from itertools import cycle, pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -22,6 +23,7 @@ from app.pools.base import (
     Contended,
     Durations,
     NotConnected,
+    Pool,
     PoolError,
     PoolSettings,
     PoolStats,
@@ -31,6 +33,7 @@ from app.pools.base import (
     Unavailable,
     figure,
 )
+from app.pools.holds import Holds
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -42,6 +45,9 @@ JITTER = 0.1
 
 # What the driver raises when a server, or the way to it, is in trouble.
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+# After these another host of the same URL may do; after others, such as a wrong password, none.
+TRY_NEXT_HOST = (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
 
 SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 
@@ -77,6 +83,29 @@ def dsn(url: SecretStr) -> str:
     return parts._replace(query=urlencode(others)).geturl()
 
 
+def attempts(dsn: str) -> list[tuple[str, str | None]]:
+    """The hosts of a URL one by one, then once more, and `target_session_attrs` for each.
+
+    In one attempt, a first host that is silent would take the time of the others.
+    """
+    parts = urlsplit(dsn)
+    query = dict(parse_qsl(parts.query))
+    credentials, at, netloc = parts.netloc.rpartition("@")
+    if netloc:
+        each = [parts._replace(netloc=f"{credentials}{at}{host}") for host in netloc.split(",")]
+    else:
+        hosts, ports = (query.get(key, "").split(",") for key in ("host", "port"))
+        if len(ports) not in (1, len(hosts)):
+            return [(dsn, None)]  # the driver says what is wrong with it
+        places = [{"host": host, "port": port} for host, port in zip(hosts, cycle(ports))]
+        each = [parts._replace(query=urlencode(query | place)) for place in places]
+    if len(each) == 1:
+        return [(dsn, None)]
+    prefers_standby = query.get("target_session_attrs") == "prefer-standby"
+    rounds = ("standby", "any") if prefers_standby else (None, None)
+    return [(host.geturl(), attribute) for attribute in rounds for host in each]
+
+
 class Timeouts(NamedTuple):
     """In seconds; the first three are in ascending order and below the request's deadline."""
 
@@ -87,6 +116,7 @@ class Timeouts(NamedTuple):
     acquire: float
     ping: float
     idle_in_transaction: float
+    leak: float
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -143,6 +173,12 @@ class DatabaseSettings(PoolSettings):
         description="Seconds after which the server ends a session that forgot its transaction. "
         "Default: `REQUEST_DEADLINE`: no request has a use for it any longer.",
     )
+    leak_threshold: Seconds | None = Field(
+        None,
+        description="Seconds after which a connection that was not given back is logged, with who "
+        "took it, and counted as a leak. Default: twice `REQUEST_DEADLINE`: the deadline has ended "
+        "all that is well long before.",
+    )
     application_name: str | None = Field(
         None,
         max_length=63,
@@ -160,9 +196,16 @@ class DatabaseSettings(PoolSettings):
         "host name are verified. Default: as the URL's `sslmode` says.",
     )
 
+    _processes: int = 1
+
     @property
     def enabled(self) -> bool:
         return self.url is not None
+
+    @property
+    def processes(self) -> int:
+        """How many processes have such a pool: `WEB_CONCURRENCY` times `INSTANCES`."""
+        return self._processes
 
     @property
     @abstractmethod
@@ -182,6 +225,7 @@ class DatabaseSettings(PoolSettings):
                     "DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
                     f" (or set {name.upper()}__URL)"
                 )
+        self._processes = settings["web_concurrency"] * settings["instances"]
         self.timeouts(name, settings["request_deadline"])
 
     def limit(self, request_deadline: float) -> tuple[float, str]:
@@ -223,14 +267,31 @@ class DatabaseSettings(PoolSettings):
             acquire=self.wait_timeout or 0.4 * deadline,
             ping=0.1 * deadline,
             idle_in_transaction=self.idle_in_transaction_timeout or deadline,
+            leak=self.leak_threshold or 2 * max(deadline, request_deadline),
         )
 
 
-class Times(NamedTuple):
-    """How long callers waited for a connection, and how long they kept it."""
+# What a pool asks its server for a sign of life.
+SERVER = """
+SELECT pg_postmaster_start_time() AS started,
+    current_setting('max_connections')::int AS max_connections,
+    current_setting('superuser_reserved_connections')::int
+        + coalesce(current_setting('reserved_connections', true), '0')::int AS reserved
+"""
 
-    checkout: Durations
-    hold: Durations
+
+class Server(NamedTuple):
+    """A server that pools connect to, and for how many connections it has room."""
+
+    started: datetime
+    """To the microsecond: by this two pools know that they share a server."""
+    max_connections: int
+    reserved: int
+    """Connections that are kept for superusers."""
+
+    @property
+    def limit(self) -> int:
+        return self.max_connections - self.reserved
 
 
 @dataclass(frozen=True)
@@ -250,6 +311,11 @@ class DatabaseStats(PoolStats):
     connect: Durations = figure("Time to open a connection.")
     timeouts: int = figure("Callers that got no connection in time.", total=True)
     rejected: int = figure("Callers turned away because the queue was full.", total=True)
+    leaks: int = figure("Connections held for longer than the leak threshold.", total=True)
+    budget: int = figure(
+        "Connections that the pools at this pool's server may open, all processes together."
+    )
+    budget_limit: int | None = figure("Connections that this pool's server has room for.")
     errors: Mapping[str, int] = figure("Failures, by type.", total=True, by="type")
     closed: Mapping[str, int] = figure("Connections closed, by reason.", total=True, by="reason")
 
@@ -273,10 +339,25 @@ class TrackedConnection(Connection):
 class Connections:
     """Opens a pool's connections, knows which of them are open, and lets go of the useless ones."""
 
-    def __init__(self, name: str, settings: DatabaseSettings, service: Service) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: DatabaseSettings,
+        service: Service,
+        size: int,
+        siblings: Mapping[str, Pool],
+    ) -> None:
         if settings.url is None:
             raise ValueError(f"{name} has no URL")
         self.name = name
+        self.most = size
+        """Connections that this pool may open."""
+        self.processes = settings.processes
+        """How many processes have such a pool, this one included."""
+        self.server: Server | None = None
+        """The server, once it has answered; unknown behind PgBouncer, which shares connections."""
+        self._siblings = siblings
+        self._pgbouncer = settings.pgbouncer
         self.timeouts = settings.timeouts(name, service.deadline)
         self.opened = Durations()
         self.closed: Counter[str] = Counter()
@@ -284,10 +365,9 @@ class Connections:
         self._live: set[TrackedConnection] = set()
         self._lifetime = settings.lifetime
         self._ping_after_idle = settings.ping_after_idle
-        self._dsn = dsn(settings.url)
+        self._attempts = attempts(dsn(settings.url))
         self._arguments: dict[str, Any] = {
             "connection_class": TrackedConnection,
-            "timeout": self.timeouts.connect,
             "command_timeout": self.timeouts.command,
             "server_settings": {
                 "application_name": settings.application_name or f"{service.name}/{name}",
@@ -316,20 +396,18 @@ class Connections:
         return sum(not connection.is_closed() for connection in self._live)
 
     async def connect(self, dsn: str | None = None, **arguments: Any) -> TrackedConnection:
-        """Open a connection, as `asyncpg.connect` does.
+        """Open a connection, as `asyncpg.connect` does; pools have no URL that they could pass.
 
         Raises NotConnected or Contended.
         """
         started = monotonic()
         try:
-            connection: TrackedConnection = await asyncpg.connect(
-                dsn or self._dsn, **(arguments | self._arguments)
-            )
+            connection = await self._connect(arguments | self._arguments)
         except TimeoutError as error:
             raise self._counted(
                 NotConnected(self.name, f"not connected within {self.timeouts.connect:g} s")
             ) from error
-        except DRIVER_ERRORS as error:
+        except (*DRIVER_ERRORS, *TRY_NEXT_HOST) as error:
             is_crowded = isinstance(error, asyncpg.TooManyConnectionsError)
             kind = Contended if is_crowded else NotConnected
             raise self._counted(kind(self.name, f"cannot connect: {error}")) from error
@@ -342,6 +420,21 @@ class Connections:
         # The driver may pass a proxy, which knows nothing any more by then.
         connection.add_termination_listener(lambda _: self._forget(connection))
         return connection
+
+    async def _connect(self, arguments: dict[str, Any]) -> TrackedConnection:
+        """Try one host after the other, each for its share of the time that is left."""
+        end = monotonic() + self.timeouts.connect
+        countdown = range(len(self._attempts), 0, -1)
+        for left, (dsn, attribute) in zip(countdown, self._attempts, strict=True):
+            arguments |= {"target_session_attrs": attribute, "timeout": (end - monotonic()) / left}
+            try:
+                connection: TrackedConnection = await asyncpg.connect(dsn, **arguments)
+            except TRY_NEXT_HOST:
+                if left == 1:
+                    raise
+            else:
+                return connection
+        raise AssertionError("every URL has a host")
 
     def _forget(self, connection: TrackedConnection) -> None:
         self._live.discard(connection)
@@ -387,6 +480,21 @@ class Connections:
             connection.closed_because = reason
         connection.terminate()
 
+    def learn(self, started: datetime, max_connections: int, reserved: int) -> None:
+        """Take from the answer to `SERVER` which server this is; after a failover another one."""
+        if not self._pgbouncer:
+            self.server = Server(started, max_connections, reserved)
+
+    def sharing(self) -> list["Connections"]:
+        """These, and those of the other pools that are known to be at the same server."""
+        pools = (getattr(pool, "connections", None) for pool in self._siblings.values())
+        others = [each for each in pools if isinstance(each, Connections) and each is not self]
+        return [self, *(each for each in others if self.server and each.server == self.server)]
+
+    @property
+    def budget(self) -> int:
+        return sum(each.most * each.processes for each in self.sharing())
+
     async def close(self, seconds: float) -> None:
         """Close all connections, politely for some seconds, then at once."""
         for connection in self._live:
@@ -417,21 +525,25 @@ class Connections:
             kind = Unavailable
         return self._counted(kind(self.name, f"{type(error).__name__}: {error}")) if kind else None
 
-    def stats(self, slots: Slots, pool_size: int, checked_out: int, times: Times) -> DatabaseStats:
+    def stats(
+        self, slots: Slots, pool_size: int, out: int, checkout: Durations, holds: Holds[Any]
+    ) -> DatabaseStats:
         size = self.size
-        checked_out = min(checked_out, size)  # some may still be connecting
         return DatabaseStats(
             size=size,
-            checked_out=checked_out,
-            idle=size - checked_out,
+            checked_out=out,
+            idle=size - out,
             overflow=max(0, size - pool_size),
             max=slots.size,
             waiting=slots.waiting,
-            checkout=times.checkout,
-            hold=times.hold,
+            checkout=checkout,
+            hold=holds.durations,
             connect=self.opened,
             timeouts=slots.timeouts,
             rejected=slots.rejected,
+            leaks=holds.leaks,
+            budget=self.budget,
+            budget_limit=self.server and self.server.limit,
             errors=dict(self.errors),
             closed=dict(self.closed),
         )

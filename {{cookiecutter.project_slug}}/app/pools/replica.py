@@ -65,7 +65,7 @@ class ReplicaSettings(SQLAlchemySettings):
     ) -> AbstractAsyncContextManager[Pool]:
         primary = opened["primary"]
         assert isinstance(primary, SQLAlchemyPool)
-        return open_replica(name, self, service, primary)
+        return open_replica(ReplicaPool(name, self, service, opened, primary))
 
 
 class AnalyticsSettings(SQLAlchemySettings):
@@ -102,9 +102,14 @@ class ReplicaPool(SQLAlchemyPool):
     """The replica's pool, which knows how far behind it is and when the primary has to serve."""
 
     def __init__(
-        self, name: str, settings: ReplicaSettings, service: Service, primary: SQLAlchemyPool
+        self,
+        name: str,
+        settings: ReplicaSettings,
+        service: Service,
+        siblings: Mapping[str, Pool],
+        primary: SQLAlchemyPool,
     ) -> None:
-        super().__init__(name, settings, service)
+        super().__init__(name, settings, service, siblings)
         self.lag = 0.0
         """Seconds behind the primary, as of the last look."""
         self.is_in = False
@@ -174,10 +179,7 @@ class ReplicaPool(SQLAlchemyPool):
 
 
 @asynccontextmanager
-async def open_replica(
-    name: str, settings: ReplicaSettings, service: Service, primary: SQLAlchemyPool
-) -> AsyncIterator[ReplicaPool]:
-    pool = ReplicaPool(name, settings, service, primary)
+async def open_replica(pool: ReplicaPool) -> AsyncIterator[ReplicaPool]:
     async with open_pool(pool):
         with suppress(PoolError):
             await pool.look()

@@ -30,16 +30,15 @@ from app.pools.base import (
     TimedOut,
     Unavailable,
 )
+from app.pools.holds import Holds, note_taker
 from app.pools.postgres import (
+    SERVER,
     Connections,
     DatabaseSettings,
     DatabaseStats,
     Seconds,
-    Times,
     TrackedConnection,
 )
-
-PING = text("SELECT 1")
 
 
 class SQLAlchemySettings(DatabaseSettings):
@@ -80,9 +79,9 @@ class SQLAlchemySettings(DatabaseSettings):
         return self.pool_recycle
 
     def open(
-        self, name: str, service: Service, _: Mapping[str, Pool]
+        self, name: str, service: Service, opened: Mapping[str, Pool]
     ) -> AbstractAsyncContextManager[Pool]:
-        return open_pool(SQLAlchemyPool(name, self, service))
+        return open_pool(SQLAlchemyPool(name, self, service, opened))
 
 
 @dataclass
@@ -91,9 +90,8 @@ class Usage:
 
     connections: Connections
     slots: Slots
-    times: Times = field(default_factory=lambda: Times(Durations(), Durations()))
-    out: dict[ConnectionPoolEntry, float] = field(default_factory=dict)
-    last_return: float = field(default_factory=monotonic)
+    holds: Holds[ConnectionPoolEntry]
+    checkout: Durations = field(default_factory=Durations)
 
 
 class BoundedQueuePool(AsyncAdaptedQueuePool):
@@ -106,7 +104,7 @@ class BoundedQueuePool(AsyncAdaptedQueuePool):
         connection = super().connect()
         assert isinstance(connection.driver_connection, TrackedConnection)
         connection.driver_connection.in_use = True
-        self.usage.times.checkout.observe(monotonic() - asked)
+        self.usage.checkout.observe(monotonic() - asked)
         return connection
 
     def recreate(self) -> QueuePool:
@@ -138,33 +136,39 @@ class BoundedQueuePool(AsyncAdaptedQueuePool):
                 super()._do_return_conn(entry)
             usage.slots.give_back()
             raise
-        usage.out[entry] = monotonic()
+        usage.holds.begin(entry)
         return entry
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         usage = self.usage
-        now = usage.last_return = monotonic()
         if isinstance(driver := record.driver_connection, TrackedConnection):
             driver.in_use = False
-            driver.used = now
+            driver.used = monotonic()
         try:
             super()._do_return_conn(record)
         finally:
-            usage.times.hold.observe(now - usage.out.pop(record))
+            usage.holds.end(record)
             usage.slots.give_back()
 
 
 class SQLAlchemyPool:
     """An open pool, which hands out sessions."""
 
-    def __init__(self, name: str, settings: SQLAlchemySettings, service: Service) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: SQLAlchemySettings,
+        service: Service,
+        siblings: Mapping[str, Pool],
+    ) -> None:
         self.name = name
         self.required = settings.required
         self.roles = settings.roles
         self._settings = settings
         self._service = service
-        self._connections = Connections(name, settings, service)
-        driver_arguments: dict[str, Any] = {"async_creator_fn": self._connections.connect}
+        size = settings.pool_size + settings.max_overflow
+        self.connections = Connections(name, settings, service, size, siblings)
+        driver_arguments: dict[str, Any] = {"async_creator_fn": self.connections.connect}
         if settings.pgbouncer:
             driver_arguments["prepared_statement_cache_size"] = 0
             driver_arguments["prepared_statement_name_func"] = unique_name
@@ -180,10 +184,10 @@ class SQLAlchemyPool:
         )
         pool = self.engine.sync_engine.pool
         assert isinstance(pool, BoundedQueuePool)
-        size = settings.pool_size + settings.max_overflow
-        timeout = self._connections.timeouts.acquire
+        timeout = self.connections.timeouts.acquire
         slots = Slots(name, size, settings.max_waiting, timeout)
-        pool.usage = self._usage = Usage(self._connections, slots)
+        holds: Holds[ConnectionPoolEntry] = Holds(name, self.connections.timeouts.leak)
+        pool.usage = self._usage = Usage(self.connections, slots, holds)
         event.listen(self.engine.sync_engine, "handle_error", self._on_error)
         options: dict[str, Any] = {"expire_on_commit": False, "close_resets_only": False}
         self._sessions = async_sessionmaker(self.engine, **options)
@@ -200,6 +204,7 @@ class SQLAlchemyPool:
 
         Raises PoolTimeout, PoolFull, Unavailable, Contended or TimedOut.
         """
+        note_taker()
         async with self._reading() as session:
             yield session
 
@@ -210,6 +215,7 @@ class SQLAlchemyPool:
         Raises PoolTimeout, PoolFull, Unavailable, Contended or TimedOut; OutcomeUnknown when the
         COMMIT was sent and its answer did not come.
         """
+        note_taker()
         async with self._sessions() as session:
             if isolation != "READ COMMITTED":
                 await session.connection(execution_options={"isolation_level": isolation})
@@ -230,19 +236,21 @@ class SQLAlchemyPool:
         """Test one idle or new connection; a busy pool is alive if one came back of late."""
         if self._usage.slots.taken < self._usage.slots.size:
             async with self.engine.connect() as connection:
-                await connection.execute(PING)
-        elif monotonic() - self._usage.last_return > self._service.deadline:
+                self.connections.learn(*(await connection.execute(text(SERVER))).one())
+        elif monotonic() - self._usage.holds.last_end > self._service.deadline:
             raise Unavailable(self.name, "all connections are out and none came back of late")
 
     def stats(self) -> DatabaseStats:
         usage = self._usage
-        return self._connections.stats(
-            usage.slots, self._settings.pool_size, len(usage.out), usage.times
+        drivers = (entry.driver_connection for entry in usage.holds)
+        out = sum(isinstance(it, TrackedConnection) and not it.is_closed() for it in drivers)
+        return self.connections.stats(
+            usage.slots, self._settings.pool_size, out, usage.checkout, usage.holds
         )
 
     async def close(self) -> None:
         """Close the connections politely, those that take too long at once."""
-        await self._connections.close(self._service.close_timeout)
+        await self.connections.close(self._service.close_timeout)
         await self.engine.dispose()
 
     def _on_error(self, context: ExceptionContext) -> PoolError | None:
@@ -250,14 +258,14 @@ class SQLAlchemyPool:
         error = context.original_exception
         if not isinstance(error, Exception):
             return None  # cancelled
-        named = self._connections.named(error, lost=context.is_disconnect)
+        named = self.connections.named(error, lost=context.is_disconnect)
         if isinstance(error, OSError) or isinstance(named, Unavailable):
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
             if context.connection is not None:
                 driver = context.connection.connection.driver_connection
                 assert isinstance(driver, TrackedConnection)
-                self._connections.condemn(driver, "broken")
+                self.connections.condemn(driver, "broken")
         return named
 
 

@@ -4,6 +4,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app import health
 from app.pools.postgres import DatabaseStats
 
 
@@ -28,6 +29,7 @@ async def test_one_that_is_down(
 
     pool = next(pool for pool in app.state.pools if pool.required)
     monkeypatch.setattr(pool, "ping", ping)
+    monkeypatch.setattr(health, "FRESH", 0)
     answer = await client.get("/health/db")
     assert answer.status_code == 503
     assert answer.json()[pool.name]["state"] == "down"

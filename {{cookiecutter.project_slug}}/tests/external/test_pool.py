@@ -222,10 +222,13 @@ async def test_a_busy_pool_is_up_as_long_as_answers_come(start: Start, upstream:
         async def is_down() -> bool:
             return await state(service) == "down"
 
+        async def is_up() -> bool:
+            return await state(service) == "up"
+
         await until(is_down)
         upstream.open.set()
         await held
-        assert await state(service) == "up"
+        await until(is_up)
 
 
 # More than the kernel's buffers take, of which aiohttp warns.

@@ -1,6 +1,7 @@
 """The pool: bounded in number, in waiting and in closing; its sessions are set up once."""
 
 import asyncio
+import logging
 from datetime import datetime, timedelta, timezone
 from time import monotonic
 from uuid import uuid4
@@ -15,6 +16,7 @@ from app.main import create_app
 from app.pools.asyncpg import SqlPool
 from app.pools.postgres import Connection
 from app.settings import Settings, load
+from tests.conftest import running
 from tests.database.fixtures import connections_of
 from tests.database.proxy import Proxy
 from tests.items.conftest import raw_pool
@@ -163,7 +165,7 @@ def test_more_than_the_largest_number_at_start(monkeypatch: pytest.MonkeyPatch) 
 async def test_a_connection_is_replaced_when_it_is_too_old(app: FastAPI) -> None:
     async with LifespanManager(app):
         pool = raw_pool(app)
-        [old] = pool._connections._live
+        [old] = pool.connections._live
         assert 1620 <= old.expires - monotonic() <= 1800  # a tenth by chance
         old.expires = monotonic()
         async with pool.connection() as connection:
@@ -228,3 +230,29 @@ async def test_reads_survive_an_outage_of_a_moment(
             reader.cancel()
     assert set(statuses) == {404}
     await until(lambda: raw_pool(app).stats().checked_out == 0)
+
+
+async def test_a_connection_that_is_kept_is_logged_once_and_counted(
+    settings: Settings, observer: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.asyncpg.leak_threshold = 0.1
+    app = create_app(settings)
+    logging.getLogger().addHandler(caplog.handler)  # which the service has replaced
+    async with running(app) as client:
+        async with observer.transaction():
+            await observer.execute("LOCK TABLE items")
+            kept = asyncio.create_task(client.get("/items/1"))
+            await until(lambda: raw_pool(app).stats().leaks == 1)
+            await asyncio.sleep(0.25)  # nothing more is to come, which cannot be awaited
+        assert (await kept).status_code == 404
+        assert (await client.get("/items/1")).status_code == 404
+        assert raw_pool(app).stats().leaks == 1
+    [leak] = [
+        record.msg
+        for record in caplog.records
+        if isinstance(record.msg, dict) and "held for too long" in record.msg["event"]
+    ]
+    assert leak["pool"] == "asyncpg"
+    assert leak["route"] == "/items/{item_id}"
+    assert leak["seconds"] >= 0.1
+    assert any("app/items/routes.py" in call for call in leak["taken_by"])

@@ -1,6 +1,7 @@
 """The pool: bounded in number, in waiting and in closing; it replaces what is dead."""
 
 import asyncio
+import logging
 from time import monotonic
 
 import httpx
@@ -13,6 +14,7 @@ from sqlalchemy import text
 from app.main import create_app
 from app.pools.postgres import Connection
 from app.settings import Settings
+from tests.conftest import running
 from tests.database.fixtures import connections_of
 from tests.database.proxy import Proxy
 from tests.users.conftest import primary
@@ -53,6 +55,7 @@ async def test_more_than_the_pool_wait_then_time_out_and_more_than_may_wait_are_
     app: FastAPI, client: httpx.AsyncClient, observer: Connection
 ) -> None:
     pool = primary(app)
+    checkouts, holds = (sum(times.counts) for times in (pool.stats().checkout, pool.stats().hold))
     running = [asyncio.create_task(client.get("/sleep/0.5")) for _ in range(3)]
     await until(lambda: pool.stats().checked_out == 3)
     waiting = [asyncio.create_task(client.get("/users/1")) for _ in range(2)]
@@ -71,8 +74,8 @@ async def test_more_than_the_pool_wait_then_time_out_and_more_than_may_wait_are_
     stats = pool.stats()
     assert (stats.checked_out, stats.timeouts, stats.rejected) == (0, 2, 1)
     assert (stats.size, stats.idle, stats.overflow) == (2, 2, 0)
-    assert sum(stats.checkout.counts) == 3
-    assert sum(stats.hold.counts) == 3
+    assert sum(stats.checkout.counts) == checkouts + 3
+    assert sum(stats.hold.counts) == holds + 3
     assert stats.hold.sum > 1.5
 
 
@@ -126,7 +129,7 @@ async def test_a_connection_is_replaced_when_it_is_too_old(
         pool = primary(app)
         async with pool.read_session() as session:
             first = await session.scalar(text("SELECT pg_backend_pid()"))
-        [connection] = pool._connections._live
+        [connection] = pool.connections._live
         assert 1620 <= connection.expires - monotonic() <= 1800  # a tenth by chance
         connection.expires = monotonic()
         async with pool.read_session() as session:
@@ -174,7 +177,11 @@ async def test_with_the_server_silent_requests_end_at_the_deadline_and_it_heals(
         return (await client.get("/users/1")).status_code == 404
 
     await until(heals)
-    assert (await client.get("/health/ready")).status_code == 200
+
+    async def is_ready() -> bool:
+        return (await client.get("/health/ready")).status_code == 200
+
+    await until(is_ready)
     assert primary(app).stats().checked_out == 0
 
 
@@ -220,3 +227,29 @@ async def test_the_session_on_the_server_is_set_up(app: FastAPI, client: httpx.A
     async with primary(app).read_session() as session:
         values = [await session.scalar(text(f"SHOW {name}")) for name in names]
     assert values == ["600ms", "400ms", "1s", "UTC"]
+
+
+async def test_a_connection_that_is_kept_is_logged_once_and_counted(
+    settings: Settings, observer: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.primary.leak_threshold = 0.1
+    app = create_app(settings)
+    logging.getLogger().addHandler(caplog.handler)  # which the service has replaced
+    async with running(app) as client:
+        async with observer.transaction():
+            await observer.execute("LOCK TABLE users")
+            kept = asyncio.create_task(client.get("/users/1"))
+            await until(lambda: primary(app).stats().leaks == 1)
+            await asyncio.sleep(0.25)  # nothing more is to come, which cannot be awaited
+        assert (await kept).status_code == 404
+        assert (await client.get("/users/1")).status_code == 404
+        assert primary(app).stats().leaks == 1
+    [leak] = [
+        record.msg
+        for record in caplog.records
+        if isinstance(record.msg, dict) and "held for too long" in record.msg["event"]
+    ]
+    assert leak["pool"] == "primary"
+    assert leak["route"] == "/users/{user_id}"
+    assert leak["seconds"] >= 0.1
+    assert any("app/users/routes.py" in call for call in leak["taken_by"])

@@ -1,0 +1,1 @@
+"""Whether the servers have room for all connections that the pools may open."""
