@@ -232,6 +232,28 @@ async def test_reads_survive_an_outage_of_a_moment(
     await until(lambda: raw_pool(app).stats().checked_out == 0)
 
 
+async def test_waits_and_holds_are_measured_as_they_are(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    pool = raw_pool(app)
+    waited, held = pool.stats().checkout.sum, pool.stats().hold.sum
+    waits: list[float] = []
+    holds: list[float] = []
+
+    async def use() -> None:
+        asked = monotonic()
+        async with pool.connection():
+            taken = monotonic()
+            waits.append(taken - asked)
+            await asyncio.sleep(0.15)
+        holds.append(monotonic() - taken)
+
+    await asyncio.gather(*(use() for _ in range(3)))
+    assert sum(waits) > 0.15
+    assert pool.stats().checkout.sum - waited == pytest.approx(sum(waits), rel=0.05)
+    assert pool.stats().hold.sum - held == pytest.approx(sum(holds), rel=0.05)
+
+
 async def test_a_connection_that_is_kept_is_logged_once_and_counted(
     settings: Settings, observer: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -229,6 +229,29 @@ async def test_the_session_on_the_server_is_set_up(app: FastAPI, client: httpx.A
     assert values == ["600ms", "400ms", "1s", "UTC"]
 
 
+async def test_waits_and_holds_are_measured_as_they_are(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    pool = primary(app)
+    waited, held = pool.stats().checkout.sum, pool.stats().hold.sum
+    waits: list[float] = []
+    holds: list[float] = []
+
+    async def use() -> None:
+        asked = monotonic()
+        async with pool.read_session() as session:
+            await session.connection()
+            taken = monotonic()
+            waits.append(taken - asked)
+            await asyncio.sleep(0.15)
+        holds.append(monotonic() - taken)
+
+    await asyncio.gather(*(use() for _ in range(5)))
+    assert sum(waits) > 0.15
+    assert pool.stats().checkout.sum - waited == pytest.approx(sum(waits), rel=0.05)
+    assert pool.stats().hold.sum - held == pytest.approx(sum(holds), rel=0.05)
+
+
 async def test_a_connection_that_is_kept_is_logged_once_and_counted(
     settings: Settings, observer: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
