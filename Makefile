@@ -11,14 +11,18 @@ export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 BIN := .venv/bin
 # Services wait more than they compute.
 WORKERS = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
-# PgBouncer is not on every machine; .ci/run installs it.
-WITHOUT = $(if $(shell command -v pgbouncer 2> /dev/null),,--ignore tests/test_pgbouncer.py)
+# These are not on every machine; .ci/run installs them. A test that needs one is left out without.
+NEEDED := pgbouncer:pgbouncer prometheus:prometheus pools_page:chromium
+MISSING = $(foreach pair,$(NEEDED),$(if $(shell command -v $(lastword $(subst :, ,$(pair))) 2> /dev/null),,$(pair)))
+WITHOUT = $(foreach pair,$(MISSING),--ignore tests/test_$(firstword $(subst :, ,$(pair))).py)
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(WITHOUT)
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command 'make requirements'
 FEATURES := sqlalchemy_pool asyncpg_pool aiohttp_pool multi_db monitoring
+SERVICE := build/pooled-service
+BENCHMARKS ?= $(filter-out %/side_by_side.py,$(wildcard benchmarks/*.py))
 
-.PHONY: help check fix test test-fast test-services demo requirements clean
+.PHONY: help check fix test test-fast test-services demo bench service requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 - \2/p' $(MAKEFILE_LIST)
@@ -33,7 +37,7 @@ fix: .venv/dev ## repair what can be repaired: lint and formatting
 	@$(BIN)/ruff format .
 
 test: check ## everything that CI runs: check, and every combination rendered, installed, tested, started
-	@$(if $(WITHOUT),echo "PgBouncer is not installed: the test that needs it is left out.")
+	@$(foreach pair,$(MISSING),echo "$(lastword $(subst :, ,$(pair))) is not installed: tests/test_$(firstword $(subst :, ,$(pair))).py is left out.";)
 	@$(PYTEST)
 
 test-fast: .venv/dev ## rendering, refusals, identity: about a minute
@@ -42,13 +46,21 @@ test-fast: .venv/dev ## rendering, refusals, identity: about a minute
 test-services: .venv/dev ## every combination installed, tested and started: minutes
 	@$(PYTEST) -m services
 
-demo: .venv/demo ## every feature, on PostgreSQL, at http://127.0.0.1:$PORT (8000); Ctrl-C stops it
-	@rm -rf build
+demo: service ## every feature, on PostgreSQL, at http://127.0.0.1:$PORT (8000); Ctrl-C stops it
+	@$(MAKE) --no-print-directory -C $(SERVICE) dev RELOAD= PORT=$(PORT)
+
+bench: service ## the service's ways beside common ones, measured; figures also in build/benchmarks
+	@$(MAKE) --no-print-directory -C $(SERVICE) .venv
+	@for each in $(BENCHMARKS); do \
+		PYTHONPATH=$(SERVICE) $(SERVICE)/.venv/bin/python $$each || exit; \
+	done
+
+service: .venv/demo
+	@rm -rf build/template $(SERVICE)
 	@$(BIN)/python tests/working_tree.py build/template
 	@printf 'replay_dir: build/replay\ncookiecutters_dir: build/templates\n' > build/cookiecutter.yaml
 	@$(BIN)/cookiecutter --config-file build/cookiecutter.yaml --output-dir build --no-input \
 		build/template $(FEATURES:%=%=yes)
-	@$(MAKE) --no-print-directory -C build/pooled-service dev RELOAD= PORT=$(PORT)
 
 requirements: .venv/dev ## renew the hashed requirements
 	@$(COMPILE) requirements-dev.in --output-file requirements-dev.txt

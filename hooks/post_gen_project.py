@@ -69,9 +69,12 @@ OWNED_BY = [
         [
             "app/database_health",
             "app/monitoring",
+            "app/pools_page",
+            "dev/servers/pools_page.py",
             "monitoring",
             "tests/database_health",
             "tests/monitoring",
+            "tests/pools_page",
         ],
     ),
     # What needs two features has two rows.
@@ -80,11 +83,19 @@ OWNED_BY = [
         [
             "app/database_health",
             "monitoring/alerts/database.yml",
+            "monitoring/alerts_test/database.yml",
             "monitoring/dashboards/database.json",
             "tests/database_health",
         ],
     ),
-    (("aiohttp_pool",), ["monitoring/alerts/http.yml", "monitoring/dashboards/http.json"]),
+    (
+        ("aiohttp_pool",),
+        [
+            "monitoring/alerts/http.yml",
+            "monitoring/alerts_test/http.yml",
+            "monitoring/dashboards/http.json",
+        ],
+    ),
     (SQLALCHEMY, ["migrations/versions/0004_users_and_items.py"]),
     (("asyncpg_pool",), ["migrations/versions/0004_users_and_items.py"]),
 ]

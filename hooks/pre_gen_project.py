@@ -25,6 +25,7 @@ DEPENDENCIES = frozenset(
         "httpx",
         "import-linter",
         "mypy",
+        "opentelemetry-api",
         "prometheus-client",
         "pydantic",
         "pydantic-settings",

@@ -274,10 +274,12 @@ def call_external(service: Service) -> None:
 
 def call_metrics(service: Service, answers: Answers) -> None:
     metrics = service.call("GET", "/metrics")
+    page = service.call("GET", "/pools")
     if not answers["monitoring"]:
         refused(metrics, 404)
+        refused(page, 404)
         return
-    assert metrics.status == 200
+    assert (metrics.status, page.status) == (200, 200)
     figures = re.findall(r'^(db_pool_size|http_pool_limit)\{pool="(\w+)"\}', metrics.text, re.M)
     assert {pool for _, pool in figures} == pools(answers)
 

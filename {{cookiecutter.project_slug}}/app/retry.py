@@ -10,7 +10,7 @@ import stamina
 from fastapi import Depends, Request
 from pydantic import BaseModel, Field
 
-from app.pools.base import Conflict, NotConnected, OutcomeUnknown, Unavailable
+from app.pools.base import Conflict, NotConnected, OutcomeUnknown, Refused, Unavailable
 
 T = TypeVar("T")
 
@@ -82,13 +82,14 @@ class Retry:
 
         After a conflict, and when the connection was lost before the COMMIT. When it was lost
         during the COMMIT nobody knows whether the work is stored: only what is `idempotent` is
-        run again then. Not when no connection was free: that would make the queue longer.
+        run again then. Not when no connection was free: that would make the queue longer. Not
+        when the server refuses the service: it will again.
         """
 
         def verdict(error: Exception) -> bool:
             if isinstance(error, OutcomeUnknown):
                 return idempotent
-            return isinstance(error, Conflict | Unavailable)
+            return isinstance(error, Conflict | Unavailable) and not isinstance(error, Refused)
 
         return await self(work, verdict)
 

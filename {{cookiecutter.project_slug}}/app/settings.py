@@ -63,6 +63,14 @@ class Settings(BaseSettings):
         description="The least severe kind of line that is logged; libraries log from WARNING on, "
         "as their details drown ours.",
     )
+    # {% if cookiecutter.monitoring %}
+    pools_page: bool = Field(
+        False,
+        description="Whether `GET /pools` shows what each pool does, live. Off by default, as no "
+        "login guards it; `make dev` switches it on.",
+        json_schema_extra={"section": "monitoring"},
+    )
+    # {% endif %}
     # {% if cookiecutter.sqlalchemy_pool or cookiecutter.asyncpg_pool or cookiecutter.multi_db %}
     database_url: postgres.DatabaseUrl | None = Field(
         None,

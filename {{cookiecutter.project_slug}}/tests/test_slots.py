@@ -1,6 +1,7 @@
 """The bound that every pool of database connections stands behind."""
 
 import asyncio
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 
@@ -68,3 +69,22 @@ async def test_a_waiter_that_is_cancelled_while_it_is_served_passes_its_slot_on(
     first.cancel()
     await second
     assert (slots.taken, slots.waiting) == (1, 0)
+
+
+async def test_only_who_waits_has_a_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    class Tracer:
+        def start_as_current_span(self, name: str, **_: object) -> AbstractContextManager[None]:
+            begun.append(name)
+            return nullcontext()
+
+    monkeypatch.setattr("app.pools.base._tracer", Tracer())
+    slots = Slots("pool", size=1, max_waiting=1, timeout=10)
+    assert slots.take()
+    assert begun == []
+    waiting = asyncio.create_task(slots.wait())
+    await asyncio.sleep(0)
+    slots.give_back()
+    await waiting
+    assert begun == ["pool wait"]

@@ -5,14 +5,23 @@ import bisect
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from opentelemetry import trace
 from pydantic import BaseModel, ConfigDict
 
 # Upper bounds in seconds: from a local round trip to the longest default timeout.
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+_tracer = trace.get_tracer("app.pools")
+
+
+def span(name: str, pool: str) -> AbstractContextManager[object]:
+    """A span in the trace of a request, where it waits; one that does not wait has none to pay."""
+    return _tracer.start_as_current_span(name, attributes={"pool": pool})
 
 
 class PoolError(Exception):
@@ -37,6 +46,10 @@ class Unavailable(PoolError):
 
 class NotConnected(Unavailable):
     """No connection could be opened: nothing was begun."""
+
+
+class Refused(NotConnected):
+    """The server does not let the service in, and will not soon: a wrong name or password."""
 
 
 class OutcomeUnknown(Unavailable):
@@ -180,8 +193,9 @@ class Slots:
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
-            async with asyncio.timeout(self._timeout):
-                await waiter
+            with span("pool wait", self._pool):
+                async with asyncio.timeout(self._timeout):
+                    await waiter
         except BaseException as error:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)

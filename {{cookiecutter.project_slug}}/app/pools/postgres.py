@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import cycle, pairwise
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -27,11 +28,13 @@ from app.pools.base import (
     PoolError,
     PoolSettings,
     PoolStats,
+    Refused,
     Service,
     Slots,
     TimedOut,
     Unavailable,
     figure,
+    span,
 )
 from app.pools.holds import Holds
 
@@ -48,6 +51,13 @@ DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 # After these another host of the same URL may do; after others, such as a wrong password, none.
 TRY_NEXT_HOST = (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)
+
+# Seconds to connect to a host where there are others: enough for round trips across an ocean, and
+# after two silent ones a check of readiness still reaches the third.
+BRIEFLY = 0.4
+
+# What no other attempt changes: the role, its password, the database.
+REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
 
@@ -83,8 +93,17 @@ def dsn(url: SecretStr) -> str:
     return parts._replace(query=urlencode(others)).geturl()
 
 
-def attempts(dsn: str) -> list[tuple[str, str | None]]:
-    """The hosts of a URL one by one, then once more, and `target_session_attrs` for each.
+class Attempt(NamedTuple):
+    """A URL with one host, and for how many seconds it is tried."""
+
+    dsn: str
+    target_session_attrs: str | None = None
+    """None: as the URL says."""
+    seconds: float = inf
+
+
+def attempts(dsn: str) -> list[Attempt]:
+    """The hosts of a URL one by one, briefly at first, then with patience.
 
     In one attempt, a first host that is silent would take the time of the others.
     """
@@ -96,14 +115,15 @@ def attempts(dsn: str) -> list[tuple[str, str | None]]:
     else:
         hosts, ports = (query.get(key, "").split(",") for key in ("host", "port"))
         if len(ports) not in (1, len(hosts)):
-            return [(dsn, None)]  # the driver says what is wrong with it
+            return [Attempt(dsn)]  # the driver says what is wrong with it
         places = [{"host": host, "port": port} for host, port in zip(hosts, cycle(ports))]
         each = [parts._replace(query=urlencode(query | place)) for place in places]
     if len(each) == 1:
-        return [(dsn, None)]
-    prefers_standby = query.get("target_session_attrs") == "prefer-standby"
-    rounds = ("standby", "any") if prefers_standby else (None, None)
-    return [(host.geturl(), attribute) for attribute in rounds for host in each]
+        return [Attempt(dsn)]
+    rounds: list[tuple[str | None, float]] = [(None, BRIEFLY), (None, inf)]
+    if query.get("target_session_attrs") == "prefer-standby":
+        rounds = [("standby", BRIEFLY), ("any", BRIEFLY), ("any", inf)]
+    return [Attempt(host.geturl(), *how) for how in rounds for host in each]
 
 
 class Timeouts(NamedTuple):
@@ -398,18 +418,22 @@ class Connections:
     async def connect(self, dsn: str | None = None, **arguments: Any) -> TrackedConnection:
         """Open a connection, as `asyncpg.connect` does; pools have no URL that they could pass.
 
-        Raises NotConnected or Contended.
+        Raises NotConnected, Refused or Contended.
         """
         started = monotonic()
         try:
-            connection = await self._connect(arguments | self._arguments)
+            with span("pool connect", self.name):
+                connection = await self._connect(arguments | self._arguments)
         except TimeoutError as error:
             raise self._counted(
                 NotConnected(self.name, f"not connected within {self.timeouts.connect:g} s")
             ) from error
         except (*DRIVER_ERRORS, *TRY_NEXT_HOST) as error:
-            is_crowded = isinstance(error, asyncpg.TooManyConnectionsError)
-            kind = Contended if is_crowded else NotConnected
+            kind: type[PoolError] = NotConnected
+            if isinstance(error, asyncpg.TooManyConnectionsError):
+                kind = Contended
+            elif isinstance(error, REFUSALS):
+                kind = Refused
             raise self._counted(kind(self.name, f"cannot connect: {error}")) from error
         connection.used = monotonic()
         connection.expires = connection.used + self._lifetime * (1 - random.uniform(0, JITTER))
@@ -424,13 +448,14 @@ class Connections:
     async def _connect(self, arguments: dict[str, Any]) -> TrackedConnection:
         """Try one host after the other, each for its share of the time that is left."""
         end = monotonic() + self.timeouts.connect
-        countdown = range(len(self._attempts), 0, -1)
-        for left, (dsn, attribute) in zip(countdown, self._attempts, strict=True):
-            arguments |= {"target_session_attrs": attribute, "timeout": (end - monotonic()) / left}
+        for tried, (dsn, attribute, seconds) in enumerate(self._attempts, 1):
+            left = len(self._attempts) - tried
+            share = (end - monotonic()) / (left + 1)
+            arguments |= {"target_session_attrs": attribute, "timeout": min(seconds, share)}
             try:
                 connection: TrackedConnection = await asyncpg.connect(dsn, **arguments)
             except TRY_NEXT_HOST:
-                if left == 1:
+                if not left:
                     raise
             else:
                 return connection

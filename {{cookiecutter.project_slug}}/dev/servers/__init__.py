@@ -1,1 +1,1 @@
-"""The servers around the service, a module each with a function `serve`."""
+"""What is around the service here, a module each with a function `serve` that gives variables."""

@@ -17,6 +17,8 @@ class Proxy:
         """How often a client spoke after the server had answered."""
         self.lose_answer_to: bytes | None = None
         """Break the connection instead of passing the answer to such a message on."""
+        self.held = 0
+        """How many messages of clients came while nothing was passed on."""
         self._is_silent = False
         self._gates: set[asyncio.Event] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -97,6 +99,7 @@ class Proxy:
             nonlocal has_answered, loses_answer
             with suppress(ConnectionError):
                 while data := await source.read(65536):
+                    self.held += is_client and not gate.is_set()
                     await gate.wait()
                     if is_client and has_answered:
                         self.round_trips += 1

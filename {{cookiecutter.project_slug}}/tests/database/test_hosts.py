@@ -10,6 +10,7 @@ from asgi_lifespan import LifespanManager
 from pydantic import SecretStr
 
 from app.main import create_app
+from app.pools import postgres
 from app.pools.base import NotConnected, Service
 from app.pools.postgres import Connections, DatabaseSettings
 from app.settings import Settings
@@ -48,6 +49,10 @@ def hosts(silent: str, primary: str, standby: str) -> dict[str, str]:
     return {"silent": silent, "primary": primary, "standby": standby}
 
 
+def host_of(proxy: Proxy) -> str:
+    return proxy.url.partition("@")[2].partition("/")[0]
+
+
 def connections(url: str) -> Connections:
     """Those of the service's first pool, for another database."""
     name, settings = next(
@@ -80,6 +85,19 @@ async def test_a_silent_host_leaves_time_for_the_others(
     await opener.close(1)
 
 
+async def test_a_slow_host_has_its_time_when_the_others_will_not_do(
+    primary: str, standby: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "BRIEFLY", 0.05)
+    async with Proxy(f"postgresql://postgres@/postgres?host={primary}").run() as proxy:
+        proxy.delay = 0.05
+        url = "postgresql://postgres@/postgres?target_session_attrs=primary&sslmode=disable"
+        opener = connections(f"{url}&host={host_of(proxy)}&host={standby}")
+        connection = await opener.connect()
+        assert await connection.fetchval(IS_STANDBY) is False
+        await opener.close(1)
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -95,8 +113,7 @@ async def test_other_forms_of_urls(
     silent: str, primary: str, form: Callable[[str, str], str]
 ) -> None:
     async with Proxy(f"postgresql://postgres@/postgres?host={primary}").run() as proxy:
-        host = proxy.url.partition("@")[2].partition("/")[0]
-        opener = connections(form(silent, host))
+        opener = connections(form(silent, host_of(proxy)))
         connection = await opener.connect()
         assert await connection.fetchval(IS_STANDBY) is False
         await opener.close(1)
@@ -127,14 +144,16 @@ async def test_a_wrong_password_ends_the_search(hosts: dict[str, str]) -> None:
         await opener.connect()
 
 
-async def test_the_service_is_ready_at_once(silent: str, primary: str) -> None:
+@pytest.mark.parametrize("wanted", ["any", "prefer-standby"])
+async def test_the_service_is_ready_at_once(silent: str, primary: str, wanted: str) -> None:
     """What checks it has less time than a connection, and gets past the silence all the same."""
     settings = Settings()
+    url = f"postgresql://postgres@/postgres?host={silent}&host={primary}"
     for _, pool in settings.pool_settings():
         if isinstance(pool, DatabaseSettings):
-            url = f"postgresql://postgres@/postgres?host={silent}&host={primary}"
-            pool.url = SecretStr(url)
+            pool.url = SecretStr(f"{url}&target_session_attrs={wanted}")
     async with LifespanManager(create_app(settings)) as manager:
         transport = httpx.ASGITransport(manager.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            assert (await client.get("/health/ready")).status_code == 200
+            answer = await client.get("/health/ready")
+    assert set(answer.json()["pools"].values()) == {"up"}

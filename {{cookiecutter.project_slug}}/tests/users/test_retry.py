@@ -83,34 +83,3 @@ async def test_a_connection_lost_before_the_commit_costs_nothing(
     await until(lambda: primary(app).stats().errors.get("Unavailable", 0) > 0)
     proxy.lose_answer_to = None
     assert (await request).json() == {"visits": 2}
-
-
-async def test_reads_survive_an_outage_of_a_moment(
-    app: FastAPI, client: httpx.AsyncClient, proxy: Proxy, user: int
-) -> None:
-    statuses: list[int] = []
-
-    async def read_on() -> None:
-        while True:
-            statuses.append((await client.get(f"/users/{user}")).status_code)
-
-    async with asyncio.TaskGroup() as group:
-        readers = [group.create_task(read_on()) for _ in range(10)]
-        for _ in range(3):
-            seen = len(statuses)
-            await until(lambda seen=seen: len(statuses) > seen + 50)  # type: ignore[misc]
-            proxy.go_away()
-            refused = primary(app).stats().errors.get("NotConnected", 0)
-            await until(
-                lambda refused=refused: (  # type: ignore[misc]
-                    primary(app).stats().errors.get("NotConnected", 0) > refused + 10
-                )
-            )
-            await proxy.come_back()
-        seen = len(statuses)
-        await until(lambda: len(statuses) > seen + 50)
-        for reader in readers:
-            reader.cancel()
-    await app.state.leftovers.settle(5)
-    assert set(statuses) == {200}
-    await until(lambda: primary(app).stats().checked_out == 0)

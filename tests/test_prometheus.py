@@ -1,0 +1,454 @@
+"""What monitoring/ holds, on a real Prometheus, in which each minute is a second."""
+
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+import yaml
+
+from combinations import EVERYTHING, TOGGLES, label
+from conftest import Bake
+from project import Project
+from running import PATIENCE, Service, free_port, servers, started
+from test_services import Install, Installed, install, workshop
+
+__all__ = ["install", "workshop"]
+
+pytestmark = pytest.mark.posix
+
+# Each pool alone, and all of them.
+ONLY = [dict.fromkeys(TOGGLES, False) | {"monitoring": True, toggle: True} for toggle in TOGGLES]
+MIXES = [EVERYTHING, *(answers for answers in ONLY if sum(answers.values()) > 1)]
+
+SCRAPES = 4  # a minute
+
+# The service while all is well: small pools, as all of them share one server.
+HEALTHY = {
+    "WEB_CONCURRENCY": "2",
+    "PRIMARY__POOL_SIZE": "5",
+    "REPLICA__POOL_SIZE": "5",
+    "ANALYTICS__POOL_SIZE": "2",
+    "ASYNCPG__MIN_SIZE": "1",
+    "ASYNCPG__MAX_SIZE": "5",
+}
+# And where little is needed for too much.
+FRAIL = {
+    "INSTANCES": "100",
+    "PRIMARY__POOL_SIZE": "4",
+    "PRIMARY__MAX_WAITING": "4",
+    "PRIMARY__POOL_TIMEOUT": "1",
+    "PRIMARY__LEAK_THRESHOLD": "0.5",
+    "ASYNCPG__MIN_SIZE": "1",
+    "ASYNCPG__MAX_SIZE": "2",
+    "AIOHTTP__LIMIT": "2",
+}
+
+LOAD = [
+    "GET /users/1",
+    "POST /users/1/visits",
+    "GET /items/1",
+    "GET /external/a",
+    "POST /webhook",
+    "GET /analytics/users",
+    "GET /health/ready",
+]
+OVERLOAD = (
+    12 * ["GET /users/1"] + 2 * ["GET /items/1"] + 6 * ["GET /external/a"] + ["GET /health/ready"]
+)
+
+# What fires, and for which pool, in each part of the test.
+WHEN_STOPPED = {("ServiceDown", ""), ("InstanceDown", "")}
+WHEN_OVERLOADED = {
+    ("PoolSaturated", "primary"),
+    ("PoolWaitHigh", "primary"),
+    ("PoolTimeouts", "primary"),
+    ("PoolRejections", "primary"),
+    ("ConnectionLeak", "primary"),
+    ("ConnectionChurn", "asyncpg"),
+    ("ConnectionBudgetExceeded", "primary"),
+    ("PoolFiguresImpossible", "invented"),
+    ("HttpPoolSaturated", "aiohttp"),
+    ("HttpPoolWaitHigh", "aiohttp"),
+    ("ServiceErrors", ""),
+    ("ServiceSlow", ""),
+}
+WHEN_CUT_OFF = {
+    ("DatabaseUnreachable", "primary"),
+    ("DatabaseUnreachable", "asyncpg"),
+    ("HttpPoolErrors", "aiohttp"),
+    ("ServiceNotReady", ""),
+}
+
+# Runs in the project: keeps readers of one table waiting, and closes the connections of one pool.
+FAULTS = """
+import asyncio, asyncpg, os
+
+async def lock():
+    connection = await asyncpg.connect(os.environ["DATABASE_URL"])
+    while True:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE users")
+            await asyncio.sleep(1.4)
+
+async def kill():
+    connection = await asyncpg.connect(os.environ["DATABASE_URL"])
+    while True:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name LIKE '%/asyncpg'"
+        )
+        await asyncio.sleep(0.2)
+
+async def main():
+    await asyncio.gather(lock(), kill())
+
+asyncio.run(main())
+"""
+
+
+def promtool(*arguments: str, directory: Path) -> None:
+    __tracebackhide__ = True
+    assert shutil.which("promtool"), "install Prometheus: apt-get install prometheus"
+    ran = subprocess.run(["promtool", *arguments], cwd=directory, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("answers", MIXES, ids=label)
+def test_the_rules_by_their_own_tests(bake: Bake, answers: Mapping[str, bool]) -> None:
+    monitoring = bake(**answers).path / "monitoring"
+    promtool("check", "config", "prometheus.yml", directory=monitoring)
+    rules = sorted(path.name for path in monitoring.glob("alerts/*.yml"))
+    assert rules == sorted(path.name for path in monitoring.glob("alerts_test/*.yml"))
+    promtool("test", "rules", *rules, directory=monitoring / "alerts_test")
+
+
+@pytest.mark.services
+def test_alerts_dashboards_and_readme_on_a_real_service(install: Install) -> None:
+    installed = install(**EVERYTHING)
+    project = installed.project
+    port = free_port()
+    with (
+        upstream() as behind,
+        servers(project, installed.python) as variables,
+        ExitStack() as stack,
+    ):
+        url = variables["DATABASE_URL"]
+        replicas = {"REPLICA__URL": url, "ANALYTICS__URL": url}
+        variables |= {"AIOHTTP__BASE_URL": behind.url, "AIOHTTP__WEBHOOK_URL": behind.url}
+        with service(installed, port, variables | replicas | HEALTHY) as healthy:
+            targets = {"service": port, "invented": behind.server_port}
+            monitor = stack.enter_context(prometheus(project, targets))
+            while_all_is_well(healthy, monitor)
+        wait_for(lambda: fired(monitor) >= WHEN_STOPPED, "the alerts of a stopped service")
+        assert fired(monitor) == WHEN_STOPPED
+
+        behind.is_slow = behind.invents = True
+        with service(installed, port, variables | FRAIL) as frail:
+            stack.enter_context(used(frail, OVERLOAD, pause=0.1))
+            log = project.path.with_name("faults.log")
+            with started(project, log, installed.python, "-c", FAULTS, variables=variables):
+                wait_for(lambda: fired(monitor) >= WHEN_OVERLOADED, "the alerts of an overload")
+                assert said_badly(monitor) == []
+                assert without_data(project, monitor) == []
+                assert named(project) - exported(monitor) == set()
+                assert undocumented(project, monitor) == set()
+            behind.stop()
+            stop_postgres(url)
+            wait_for(lambda: fired(monitor) >= WHEN_CUT_OFF, "the alerts of a service cut off")
+        seen = WHEN_STOPPED | WHEN_OVERLOADED | WHEN_CUT_OFF
+        assert {rule["name"] for rule in rules(monitor)} == {alert for alert, _ in seen}
+
+
+def while_all_is_well(healthy: Service, monitor: Service) -> None:
+    """Fail if anything fires at a service that is used and has enough of everything.
+
+    It is watched for longer than any alert's window and `for` together.
+    """
+    with used(healthy, LOAD, pause=0.02) as statuses:
+        scrapes = 'sum(sum_over_time(up{job="service"}[1h]))'
+        wait_for(lambda: values(monitor, scrapes) >= [16 * SCRAPES], "enough scrapes")
+        workers = 'count by (job) (db_pool_size{job="service",pool="primary"})'
+        assert values(monitor, workers) == [2]
+    assert statuses.keys() == {200}
+    assert {rule["health"] for rule in rules(monitor)} == {"ok"}
+    assert fired(monitor) == set()
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 2 * PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.2)
+
+
+class Upstream(ThreadingHTTPServer):
+    """What `/external` asks, and a pool whose figures are invented."""
+
+    daemon_threads = True
+    is_slow = False
+    invents = False
+    is_gone = False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def stop(self) -> None:
+        self.is_gone = True
+        self.shutdown()
+        self.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Upstream
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        if self.path == "/metrics":
+            out = 3 if self.server.invents else 1
+            labels = '{pool="invented"}'
+            self.answer(
+                "text/plain", f"db_pool_size{labels} 2\ndb_pool_checked_out{labels} {out}\n"
+            )
+            return
+        if self.server.is_slow:
+            time.sleep(0.6)
+        if self.server.is_gone:
+            self.close_connection = True
+        else:
+            self.answer("application/json", "{}")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer("application/json", "{}")
+
+    do_HEAD = do_GET
+
+    def answer(self, media_type: str, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", media_type)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def upstream() -> Iterator[Upstream]:
+    server = Upstream(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def service(installed: Installed, port: int, variables: Mapping[str, str]) -> Iterator[Service]:
+    """The service, ready; asked to end afterwards."""
+    log = installed.project.path.with_name("service.log")
+    command = (installed.python, "-m", "uvicorn", "app.main:app", "--port", str(port))
+    with started(installed.project, log, *command, variables=variables) as process:
+        service = Service(port, process)
+        service.wait_until_ready(2 * PATIENCE)
+        yield service
+        service.stop()
+
+
+@contextmanager
+def used(service: Service, requests: list[str], pause: float) -> Iterator[Counter[int]]:
+    """Each request again and again, by a client of its own; how often there was which status."""
+    statuses: Counter[int] = Counter()
+    is_over = threading.Event()
+
+    def repeat(request: str) -> None:
+        method, path = request.split()
+        body = {} if method == "POST" else None
+        while not is_over.wait(pause):
+            with suppress(OSError):  # it has ended
+                statuses[service.call(method, path, body).status] += 1
+
+    clients = [threading.Thread(target=repeat, args=(request,)) for request in requests]
+    for client in clients:
+        client.start()
+    try:
+        yield statuses
+    finally:
+        is_over.set()
+        for client in clients:
+            client.join()
+
+
+def stop_postgres(url: str) -> None:
+    directory = parse_qs(urlsplit(url).query)["host"][0]
+    os.kill(int(Path(directory, "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+
+
+def hastened(text: str) -> str:
+    """A text whose durations are a sixtieth of what they were, so that a minute is a second."""
+    milliseconds = {"s": 1000, "m": 60_000, "h": 3_600_000}
+
+    def shorter(duration: re.Match[str]) -> str:
+        return f"{int(duration[1]) * milliseconds[duration[2]] // 60}ms"
+
+    return re.sub(r"\b(\d+)([smh])\b", shorter, text)
+
+
+@contextmanager
+def prometheus(project: Project, targets: Mapping[str, int]) -> Iterator[Service]:
+    """A Prometheus with the project's configuration and rules, hastened.
+
+    The project's only job is done for each of `targets`, which are ports on loopback, by that name.
+    """
+    directory = project.path.with_name("prometheus")
+    shutil.rmtree(directory, ignore_errors=True)
+    (directory / "alerts").mkdir(parents=True)
+    for file in (project.path / "monitoring").glob("alerts/*.yml"):
+        (directory / "alerts" / file.name).write_text(hastened(file.read_text()))
+    config = yaml.safe_load(hastened(project.read("monitoring/prometheus.yml")))
+    (job,) = config["scrape_configs"]
+    assert job["job_name"] == "service"
+    config["scrape_configs"] = [
+        job | {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+        for name, target in targets.items()
+    ]
+    (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    command = (
+        "prometheus",
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        f"--query.lookback-delta={hastened('5m')}",
+    )
+    with started(project, directory / "log", *command) as process:
+        monitor = Service(port, process)
+
+        def is_ready() -> bool:
+            with suppress(OSError):
+                return monitor.call("GET", "/-/ready").status == 200
+            return False
+
+        wait_for(is_ready, "Prometheus")
+        yield monitor
+
+
+def asked(monitor: Service, path: str, **parameters: str) -> Any:
+    answer = monitor.call("GET", f"/api/v1/{path}?{urlencode(parameters)}")
+    assert answer.status == 200, answer.text
+    return answer.json["data"]
+
+
+def values(monitor: Service, expression: str) -> list[float]:
+    """The values of now, without those that are not a number."""
+    series = asked(monitor, "query", query=expression)["result"]
+    found = [float(each["value"][1]) for each in series]
+    return [value for value in found if not math.isnan(value)]
+
+
+def rules(monitor: Service) -> list[dict[str, Any]]:
+    return [rule for group in asked(monitor, "rules")["groups"] for rule in group["rules"]]
+
+
+def fired(monitor: Service) -> set[tuple[str, str]]:
+    """The alerts that have fired so far, and for which pool."""
+    expression = 'count by (alertname, pool) (count_over_time(ALERTS{alertstate="firing"}[1h]))'
+    series = asked(monitor, "query", query=expression)["result"]
+    return {(each["metric"]["alertname"], each["metric"].get("pool", "")) for each in series}
+
+
+def said_badly(monitor: Service) -> list[str]:
+    """What alerts would tell the person on call, where a template went wrong."""
+    sentences = [
+        sentence
+        for alert in asked(monitor, "alerts")["alerts"]
+        for sentence in (alert["annotations"]["summary"], alert["annotations"]["description"])
+    ]
+    assert sentences
+    return [each for each in sentences if re.search(r"[{}<]|no value|%!|  ", each)]
+
+
+def dashboards(project: Project) -> list[dict[str, Any]]:
+    found = sorted((project.path / "monitoring" / "dashboards").glob("*.json"))
+    assert found
+    return [json.loads(path.read_text()) for path in found]
+
+
+def queries(project: Project) -> list[str]:
+    """What Grafana would ask for the dashboards, with all pools chosen."""
+    found = []
+    for dashboard in dashboards(project):
+        found += [each["expr"] for each in dashboard["annotations"]["list"]]
+        found += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "query":
+                selected = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+                assert selected
+                found.append(f"count by ({selected[2]}) ({selected[1]})")
+    chosen = {"$job": "service", "$pool": ".+", "$__rate_interval": "1m"}
+    for name, value in chosen.items():
+        found = [query.replace(name, value) for query in found]
+    assert not any("$" in query for query in found)
+    return [hastened(query) for query in found]
+
+
+def without_data(project: Project, monitor: Service) -> list[str]:
+    """The queries of the dashboards that Prometheus has no answer to."""
+    return [query for query in queries(project) if not values(monitor, query)]
+
+
+METRIC = re.compile(r"\b(?:db_pool|http_pool|http_server|python|process)_[a-z_]*[a-z]")
+
+
+def family(metric: str) -> str:
+    """What a histogram's parts belong to."""
+    return re.sub(r"_(bucket|count|sum|created)$", "", metric)
+
+
+def exported(monitor: Service) -> set[str]:
+    """The metrics that the service has."""
+    found = asked(monitor, "targets/metadata", match_target='{job="service"}')
+    return {family(each["metric"]) for each in found}
+
+
+def described(project: Project) -> str:
+    """The README's part about monitoring."""
+    return project.read("README.md").partition("## Monitoring\n")[2].partition("\n## ")[0]
+
+
+def named(project: Project) -> set[str]:
+    """The metrics that alerts, dashboards and the README speak of."""
+    alerts = [path.read_text() for path in (project.path / "monitoring").glob("alerts/*.yml")]
+    texts = [*alerts, *queries(project), described(project)]
+    prefixes = set(re.findall(r"`(\w+)_…`", described(project)))
+    return {family(name) for text in texts for name in METRIC.findall(text)} - prefixes
+
+
+def undocumented(project: Project, monitor: Service) -> set[str]:
+    """The metrics of the service that its README does not name, nor the beginning of their name."""
+    names = re.findall(r"`(\w+?)(_…)?[`{]", described(project))
+    return {
+        metric
+        for metric in exported(monitor)
+        if not any(
+            metric == name or (prefix and metric.startswith(f"{name}_")) for name, prefix in names
+        )
+    }
