@@ -38,6 +38,7 @@ OWNED_BY = [
         [
             "alembic.ini",
             "app/budget",
+            "database.mk",
             "app/pools/holds.py",
             "app/pools/postgres.py",
             "dev/samples",
@@ -70,6 +71,7 @@ OWNED_BY = [
             "app/database_health",
             "app/monitoring",
             "app/pools_page",
+            "compose.monitoring.yaml",
             "dev/servers/pools_page.py",
             "monitoring",
             "tests/database_health",

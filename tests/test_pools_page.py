@@ -144,7 +144,7 @@ def test_the_page_shows_an_exhausted_pool_as_the_metrics_do(install: Install) ->
         afterwards = agreed(page, service)
         events = page.evaluate(EVENTS)
         width = page.evaluate("document.documentElement.scrollWidth")
-        problems = page.problems
+        problems = list(page.problems)
 
         begun = time.monotonic()
         assert service.stop() == 0
