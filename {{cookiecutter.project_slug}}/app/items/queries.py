@@ -1,6 +1,5 @@
 """All SQL about items; each function works on the connection it is given."""
 
-import json
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -35,9 +34,10 @@ async def insert_items(connection: PooledConnection, items: Sequence[ItemCreate]
     try:
         await connection.execute(
             "INSERT INTO items (name, value)"
-            " SELECT name, value::jsonb FROM unnest($1::text[], $2::text[]) AS new (name, value)",
+            " SELECT name, value::jsonb FROM ROWS FROM"
+            " (unnest($1::text[]), json_array_elements($2::json)) AS new (name, value)",
             [item.name for item in items],
-            [json.dumps(item.value) for item in items],
+            [item.value for item in items],
         )
     except asyncpg.DataError as error:
         raise ItemsRefused("A name or a value holds what cannot be stored.") from error
