@@ -78,13 +78,13 @@ class Installed:
     def run(self, *arguments: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
         """Run Python with these arguments in the project; a failure fails the test."""
         __tracebackhide__ = True
-        return self.project.run(self.python, *arguments, timeout=300, variables=variables)
+        return self.project.run(self.python, *arguments, timeout=900, variables=variables)
 
     def check(self) -> None:
         """Fail unless the project passes its own checks and its own tests."""
         __tracebackhide__ = True
-        self.project.run("make", "check", timeout=300)
-        self.project.run("make", "test", timeout=300)
+        self.project.run("make", "check", timeout=900)
+        self.project.run("make", "test", timeout=900)
 
     def connections(self, variables: Mapping[str, str]) -> tuple[int, int]:
         """How many are connected to the database, and the id of the server's process."""
@@ -304,7 +304,7 @@ PYTHONS = {version: python_of(version) for version in CHOICES["python_version"]}
 def test_python_version_runs(install: Install, version: str) -> None:
     installed = install(PYTHONS[version], python_version=version, **EVERYTHING)
     assert installed.run("-V").startswith(f"Python {version}.")
-    installed.project.run("make", "test", timeout=300)
+    installed.project.run("make", "test", timeout=900)
 
 
 def test_the_template_passes_its_own_checks_as_it_stands(

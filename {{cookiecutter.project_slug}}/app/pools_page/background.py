@@ -46,12 +46,16 @@ class Feed:
         self._changed = asyncio.Event()
 
     async def follow(self) -> AsyncIterator[str]:
-        """What is kept, then what is new. Who is slow misses what is no longer kept."""
+        """What is kept, then what is new, as JSON arrays.
+
+        All that is kept comes at once: one by one it would take seconds while the service is busy.
+        Who is slow misses what is no longer kept.
+        """
         seen = 0
         while self._is_open:
             if behind := min(self._number - seen, len(self._kept)):
-                seen = self._number - behind + 1
-                yield self._kept[-behind]
+                seen = self._number
+                yield f"[{','.join(list(self._kept)[-behind:])}]"
             else:
                 await self._changed.wait()
 

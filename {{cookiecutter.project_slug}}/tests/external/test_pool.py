@@ -72,8 +72,8 @@ async def test_the_deadline_of_the_request_closes_the_connection(start: Start) -
     async with raw_server(drip_body) as server, start(server.url, request_deadline=0.3) as service:
         assert (await service.client.get("/external/x")).status_code == 504
         await until(lambda: server.open == 0)
+        await until(lambda: service.pool.stats().errors == {"CancelledError": 1})
         assert service.figures() == (0, 0)
-        assert service.pool.stats().errors == {"CancelledError": 1}
 
 
 async def test_an_endless_answer_is_not_read_on(start: Start) -> None:

@@ -62,7 +62,8 @@ class Service:
             assert answer.headers["content-type"].startswith("text/event-stream")
             async for line in answer.aiter_lines():
                 if line:
-                    yield json.loads(line.removeprefix("data: "))
+                    for reading in json.loads(line.removeprefix("data: ")):
+                        yield reading
 
 
 async def first(readings: AsyncIterator[Any], fits: Callable[[Any], bool]) -> None:
