@@ -62,8 +62,12 @@ class Retry:
                 return False
             longest = self._settings.base_delay * 2**waits
             waits += 1
-            delay = max(float(answer is not True and answer), random.uniform(0, longest))
-            return delay if monotonic() + delay - started <= self._budget else False
+            shortest = float(answer is not True and answer)
+            left = self._budget - (monotonic() - started)
+            if shortest > left:
+                return False
+            # The last attempt is at the end of the time, not before a wait that is too long for it.
+            return max(shortest, min(random.uniform(0, longest), left))
 
         try:
             return await work()  # so that work that succeeds pays for nothing

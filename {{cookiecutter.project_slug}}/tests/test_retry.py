@@ -91,6 +91,13 @@ async def test_connections_that_cannot_be_made_are_bounded_by_the_time() -> None
     assert work.begun > 3
 
 
+async def test_the_last_attempt_is_at_the_end_of_the_time() -> None:
+    work = Work(NotConnected("pool", "refused"))
+    started = monotonic()
+    assert await retry(base_delay=100, budget=0.2).transaction(work) == "done"
+    assert monotonic() - started < 0.3
+
+
 async def test_waits_are_left_to_chance_and_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[float, float]] = []
 

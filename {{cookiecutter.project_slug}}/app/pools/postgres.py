@@ -47,7 +47,12 @@ else:
 JITTER = 0.1
 
 # What the driver raises when a server, or the way to it, is in trouble.
-DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+DRIVER_ERRORS = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server has said goodbye, and has not hung up yet
+)
 
 # After these another host of the same URL may do; after others, such as a wrong password, none.
 TRY_NEXT_HOST = (OSError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched)

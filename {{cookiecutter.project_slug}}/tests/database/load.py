@@ -1,13 +1,21 @@
-"""A load of reads, and the lowest that a pool's figures ever were."""
+"""A load of reads, and the lowest that the figures of pools ever were."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import httpx
+from fastapi import FastAPI
 
-from tests.database.failures import DatabasePool
+from app.pools.base import Pool
+from app.pools.postgres import DatabaseStats
+
+
+class DatabasePool(Pool, Protocol):
+    def stats(self) -> DatabaseStats: ...
 
 
 @dataclass
@@ -18,23 +26,33 @@ class Load:
     lowest: int = 0
 
 
+def reads(app: FastAPI) -> list[str]:
+    """The paths that read the row with the id 1, whatever the service has of them."""
+    paths = [path for path, methods in app.openapi()["paths"].items() if "get" in methods]
+    return [re.sub(r"\{\w+_id\}$", "1", path) for path in paths if path.endswith("_id}")]
+
+
 @asynccontextmanager
 async def reading(
-    client: httpx.AsyncClient, path: str, pool: DatabasePool, clients: int = 10
+    client: httpx.AsyncClient,
+    paths: Sequence[str],
+    pools: Iterable[DatabasePool],
+    clients: int = 10,
 ) -> AsyncIterator[Load]:
-    """Clients that read one after the other; all have their answers when the context ends."""
+    """Clients for each path, which read on and on; all have their answers when the context ends."""
     load = Load()
     is_over = False
 
-    async def read_on() -> None:
+    async def read_on(path: str) -> None:
         while not is_over:
             load.statuses.append((await client.get(path)).status_code)
-            now = pool.stats()
-            figures = (now.size, now.checked_out, now.idle, now.overflow, now.waiting)
-            load.lowest = min(load.lowest, *figures)
+            for now in [pool.stats() for pool in pools]:
+                figures = (now.size, now.checked_out, now.overflow, now.waiting)
+                load.lowest = min(load.lowest, *figures)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(clients):
-            group.create_task(read_on())
+        for path in paths:
+            for _ in range(clients):
+                group.create_task(read_on(path))
         yield load
         is_over = True

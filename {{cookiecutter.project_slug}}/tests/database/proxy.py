@@ -17,6 +17,8 @@ class Proxy:
         """How often a client spoke after the server had answered."""
         self.lose_answer_to: bytes | None = None
         """Break the connection instead of passing the answer to such a message on."""
+        self.hides_hang_ups = False
+        """Keep connections to clients whose server has hung up."""
         self.held = 0
         """How many messages of clients came while nothing was passed on."""
         self._is_silent = False
@@ -114,12 +116,14 @@ class Proxy:
                         await asyncio.sleep(self.delay)
                     sink.write(data)
                     await sink.drain()
-            sink.close()
+            if is_client or not self.hides_hang_ups:
+                sink.close()
 
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(pass_on(reader, server_writer, True))
                 group.create_task(pass_on(server_reader, writer, False))
         finally:
+            writer.close()
             self._writers -= {writer, server_writer}
             self._gates.remove(gate)

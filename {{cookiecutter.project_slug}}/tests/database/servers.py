@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from dev.servers.postgres import migrate, run, server
+from dev import ROOT
+from dev.servers.postgres import execute, migrate, run, server
 
 
 @contextmanager
@@ -14,6 +15,15 @@ def migrated_server() -> Iterator[str]:
     """The URL of a new server with all tables, which is gone afterwards."""
     with server() as url:
         migrate(url)
+        yield url
+
+
+@contextmanager
+def sample_server() -> Iterator[str]:
+    """The URL of such a server with the sample rows."""
+    with migrated_server() as url:
+        samples = sorted((ROOT / "dev" / "samples").glob("*.sql"))
+        asyncio.run(execute(url, *(sample.read_text() for sample in samples)))
         yield url
 
 

@@ -209,29 +209,6 @@ async def test_values_of_the_session_and_of_types(app: FastAPI) -> None:
             assert read.utcoffset() == timedelta(0)
 
 
-async def test_reads_survive_an_outage_of_a_moment(
-    app: FastAPI, client: httpx.AsyncClient, proxy: Proxy
-) -> None:
-    statuses: list[int] = []
-
-    async def read_on() -> None:
-        while True:
-            statuses.append((await client.get("/items/1")).status_code)
-
-    async with asyncio.TaskGroup() as group:
-        readers = [group.create_task(read_on()) for _ in range(2)]
-        await until(lambda: len(statuses) > 50)
-        proxy.go_away()
-        await until(lambda: raw_pool(app).stats().errors.get("NotConnected", 0) > 3)
-        await proxy.come_back()
-        seen = len(statuses)
-        await until(lambda: len(statuses) > seen + 50)
-        for reader in readers:
-            reader.cancel()
-    assert set(statuses) == {404}
-    await until(lambda: raw_pool(app).stats().checked_out == 0)
-
-
 async def test_waits_and_holds_are_measured_as_they_are(
     app: FastAPI, client: httpx.AsyncClient
 ) -> None:

@@ -18,7 +18,8 @@ from app.pools.replica import ReplicaPool
 from app.settings import Settings
 from app.users.models import User
 from dev.servers.postgres import execute, server
-from tests.replication.servers import directory_of, replica_of
+from tests.database.servers import directory_of
+from tests.replication.servers import replica_of
 
 
 @dataclass(frozen=True)

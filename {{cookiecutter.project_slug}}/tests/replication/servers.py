@@ -3,15 +3,10 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from dev.servers.postgres import data_directory, run, start
-
-
-def directory_of(url: str) -> Path:
-    """Where the socket of a server of ours is, and its data."""
-    return Path(parse_qs(urlsplit(url).query)["host"][0])
+from tests.database.servers import directory_of
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from app.settings import Settings
 from dev.servers.postgres import run, start, stop
+from tests.database.servers import directory_of
 from tests.replication.conftest import Cluster, configure, new_cluster
-from tests.replication.servers import directory_of
 from tests.waiting import until
 
 

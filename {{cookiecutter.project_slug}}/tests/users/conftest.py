@@ -1,6 +1,6 @@
 """What tests of users share."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
@@ -8,16 +8,8 @@ from fastapi import FastAPI
 from app.pools.postgres import Connection
 from app.pools.sqlalchemy import SQLAlchemyPool
 from tests.database.fixtures import observer, proxy
-from tests.database.servers import migrated_server
 
 __all__ = ["observer", "proxy"]
-
-
-@pytest.fixture(scope="package")
-def own_server() -> Iterator[str]:
-    """The URL of a server that belongs to these tests alone."""
-    with migrated_server() as url:
-        yield url
 
 
 @pytest.fixture(autouse=True)

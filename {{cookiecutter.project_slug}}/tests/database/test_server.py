@@ -1,0 +1,151 @@
+"""A real server that is restarted under load, shuts down, refuses the service, or is not there."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from time import monotonic
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from app.pools.postgres import DatabaseSettings, DatabaseStats
+from app.settings import Settings
+from dev.servers.postgres import execute, start
+from tests.database.failures import changed
+from tests.database.fixtures import connections_of
+from tests.database.load import DatabasePool, reading, reads
+from tests.database.servers import directory_of, pg_ctl, sample_server
+from tests.waiting import until
+
+NAME = "server-under-test"
+
+Change = Callable[[str], str]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with sample_server() as url:
+        yield url
+
+
+@pytest.fixture
+def change() -> Change:
+    """How the service's URL differs from the server's."""
+    return str
+
+
+@pytest.fixture
+def deadline() -> float:
+    return 5
+
+
+@pytest.fixture
+def settings(url: str, change: Change, deadline: float) -> Settings:
+    """All databases on one server."""
+    settings = Settings(request_deadline=deadline)
+    for name, pool in settings.pool_settings():
+        if isinstance(pool, DatabaseSettings) and pool.enabled:
+            pool.url = SecretStr(change(url))
+            pool.application_name = f"{NAME}/{name}"
+    return settings
+
+
+def databases(app: FastAPI) -> list[DatabasePool]:
+    return [pool for pool in app.state.pools if isinstance(pool.stats(), DatabaseStats)]
+
+
+def errors(app: FastAPI, kind: str) -> list[int]:
+    """How many of a kind each pool has met."""
+    return [pool.stats().errors.get(kind, 0) for pool in databases(app)]
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"], ids=["restart", "crash"])
+async def test_no_read_fails(mode: str, app: FastAPI, client: httpx.AsyncClient, url: str) -> None:
+    async with reading(client, reads(app), databases(app)) as load:
+        await until(lambda: len(load.statuses) > 50)
+        await pg_ctl(url, "stop", f"--mode={mode}")
+        await until(lambda: all(errors(app, "NotConnected")))
+        await asyncio.to_thread(start, directory_of(url))
+        seen = len(load.statuses)
+        await until(lambda: len(load.statuses) > seen + 50)
+    assert set(load.statuses) == {200}
+    assert load.lowest == 0
+    observer = await asyncpg.connect(url)
+    for pool in databases(app):
+        stats = pool.stats()
+        assert (stats.checked_out, stats.waiting, stats.idle) == (0, 0, stats.size)
+        on_server = await connections_of(observer, f"{NAME}/{pool.name}")
+        assert on_server == ["idle"] * stats.size
+    await observer.close()
+
+
+async def test_a_server_that_is_shutting_down(
+    settings: Settings, app: FastAPI, client: httpx.AsyncClient, url: str
+) -> None:
+    settings.retry.base_delay = 0.02
+    last = await asyncpg.connect(url)
+    # As long as that connection lasts, new ones are refused (57P03, cannot_connect_now).
+    await pg_ctl(url, "stop", "--mode=smart", "--no-wait")
+
+    async def is_shutting_down() -> bool:
+        try:
+            await execute(url)
+        except asyncpg.CannotConnectNowError:
+            return True
+        return False
+
+    await until(is_shutting_down)
+    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    await last.execute(f"{query} WHERE application_name LIKE '{NAME}/%'")
+    async with reading(client, reads(app), databases(app), clients=1) as load:
+        await until(lambda: all(errors(app, "NotConnected")))
+        await last.close()
+        await pg_ctl(url, "restart")
+        await until(lambda: len(load.statuses) >= len(reads(app)))
+    assert set(load.statuses) == {200}
+
+
+@pytest.fixture(scope="module")
+def guarded(url: str) -> None:
+    """The role of this name has to give a password, which is not the one that the service has."""
+    create = "CREATE ROLE guarded LOGIN PASSWORD 'right'"
+    asyncio.run(execute(url, create))
+    rules = directory_of(url) / "pg_hba.conf"
+    rules.write_text(f"local all guarded scram-sha-256\n{rules.read_text()}")
+    asyncio.run(pg_ctl(url, "restart"))
+
+
+@pytest.mark.usefixtures("guarded")
+@pytest.mark.parametrize(
+    "change",
+    [
+        partial(changed, role="nobody"),
+        partial(changed, role="guarded"),
+        partial(changed, database="nowhere"),
+    ],
+    ids=["28000", "28P01", "3D000"],
+)
+async def test_who_is_refused_asks_no_more(app: FastAPI, client: httpx.AsyncClient) -> None:
+    for path in reads(app):
+        before = sum(errors(app, "Refused"))
+        answer = await client.get(path)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert sum(errors(app, "Refused")) - before == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "deadline"), [(lambda _: "postgresql://nowhere.invalid", 1)], ids=["unknown host"]
+)
+async def test_what_may_pass_is_tried_until_the_time_is_up(
+    settings: Settings, app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    settings.retry.attempts = 1
+    before = sum(errors(app, "NotConnected"))
+    started = monotonic()
+    answers = await asyncio.gather(*(client.get(path) for path in reads(app)))
+    assert monotonic() - started > 0.7
+    assert {answer.status_code for answer in answers} == {503}
+    assert sum(errors(app, "NotConnected")) - before > len(answers)
