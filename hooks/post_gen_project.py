@@ -74,7 +74,7 @@ OWNED_BY = [
             "compose.monitoring.yaml",
             "dev/servers/pools_page.py",
             "monitoring",
-            "tests/database_health",
+            "tests/database/health",
             "tests/monitoring",
             "tests/pools_page",
         ],
@@ -87,7 +87,7 @@ OWNED_BY = [
             "monitoring/alerts/database.yml",
             "monitoring/alerts_test/database.yml",
             "monitoring/dashboards/database.json",
-            "tests/database_health",
+            "tests/database/health",
         ],
     ),
     (

@@ -5,13 +5,16 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
+from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -175,3 +178,27 @@ def serving(project: Project, python: Path, variables: Mapping[str, str]) -> Ite
         service = Service(port, process)
         service.wait_until_ready()
         yield service
+
+
+@contextmanager
+def used(service: Service, requests: list[str], pause: float) -> Iterator[Counter[int]]:
+    """Each request again and again, by a client of its own; how often there was which status."""
+    statuses: Counter[int] = Counter()
+    is_over = threading.Event()
+
+    def repeat(request: str) -> None:
+        method, path = request.split()
+        body: object = {} if method == "POST" else None
+        while not is_over.wait(pause):
+            with suppress(OSError, HTTPException):  # it has ended
+                statuses[service.call(method, path, body).status] += 1
+
+    clients = [threading.Thread(target=repeat, args=(request,)) for request in requests]
+    for client in clients:
+        client.start()
+    try:
+        yield statuses
+    finally:
+        is_over.set()
+        for client in clients:
+            client.join()

@@ -9,11 +9,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ import yaml
 from combinations import EVERYTHING, TOGGLES, label
 from conftest import Bake
 from project import Project
-from running import PATIENCE, Service, free_port, servers, started
+from running import PATIENCE, Service, free_port, servers, started, used
 from test_services import Install, Installed, install, workshop
 
 __all__ = ["install", "workshop"]
@@ -282,30 +280,6 @@ def service(installed: Installed, port: int, variables: Mapping[str, str]) -> It
         service.wait_until_ready(2 * PATIENCE)
         yield service
         service.stop()
-
-
-@contextmanager
-def used(service: Service, requests: list[str], pause: float) -> Iterator[Counter[int]]:
-    """Each request again and again, by a client of its own; how often there was which status."""
-    statuses: Counter[int] = Counter()
-    is_over = threading.Event()
-
-    def repeat(request: str) -> None:
-        method, path = request.split()
-        body: object = {} if method == "POST" else None
-        while not is_over.wait(pause):
-            with suppress(OSError, HTTPException):  # it has ended
-                statuses[service.call(method, path, body).status] += 1
-
-    clients = [threading.Thread(target=repeat, args=(request,)) for request in requests]
-    for client in clients:
-        client.start()
-    try:
-        yield statuses
-    finally:
-        is_over.set()
-        for client in clients:
-            client.join()
 
 
 def stop_postgres(url: str) -> None:

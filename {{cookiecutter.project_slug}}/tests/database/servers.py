@@ -11,17 +11,10 @@ from dev.servers.postgres import execute, migrate, run, server
 
 
 @contextmanager
-def migrated_server() -> Iterator[str]:
-    """The URL of a new server with all tables, which is gone afterwards."""
+def sample_server() -> Iterator[str]:
+    """The URL of a new server with all tables and the sample rows, which is gone afterwards."""
     with server() as url:
         migrate(url)
-        yield url
-
-
-@contextmanager
-def sample_server() -> Iterator[str]:
-    """The URL of such a server with the sample rows."""
-    with migrated_server() as url:
         samples = sorted((ROOT / "dev" / "samples").glob("*.sql"))
         asyncio.run(execute(url, *(sample.read_text() for sample in samples)))
         yield url

@@ -28,10 +28,9 @@ def silent() -> Iterator[str]:
         yield f"127.0.0.1:{silence.getsockname()[1]}"
 
 
-@pytest.fixture(scope="module")
-def primary() -> Iterator[str]:
-    with server() as url:
-        yield str(directory_of(url))
+@pytest.fixture
+def primary(own_server: str) -> str:
+    return str(directory_of(own_server))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """A real server that is restarted under load, shuts down, refuses the service, or is not there."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
@@ -17,18 +17,12 @@ from dev.servers.postgres import execute, start
 from tests.database.failures import changed
 from tests.database.fixtures import connections_of
 from tests.database.load import DatabasePool, reading, reads
-from tests.database.servers import directory_of, pg_ctl, sample_server
+from tests.database.servers import directory_of, pg_ctl
 from tests.waiting import until
 
 NAME = "server-under-test"
 
 Change = Callable[[str], str]
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with sample_server() as url:
-        yield url
 
 
 @pytest.fixture
@@ -43,12 +37,12 @@ def deadline() -> float:
 
 
 @pytest.fixture
-def settings(url: str, change: Change, deadline: float) -> Settings:
+def settings(own_server: str, change: Change, deadline: float) -> Settings:
     """All databases on one server."""
     settings = Settings(request_deadline=deadline)
     for name, pool in settings.pool_settings():
         if isinstance(pool, DatabaseSettings) and pool.enabled:
-            pool.url = SecretStr(change(url))
+            pool.url = SecretStr(change(own_server))
             pool.application_name = f"{NAME}/{name}"
     return settings
 
@@ -63,17 +57,19 @@ def errors(app: FastAPI, kind: str) -> list[int]:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"], ids=["restart", "crash"])
-async def test_no_read_fails(mode: str, app: FastAPI, client: httpx.AsyncClient, url: str) -> None:
+async def test_no_read_fails(
+    mode: str, app: FastAPI, client: httpx.AsyncClient, own_server: str
+) -> None:
     async with reading(client, reads(app), databases(app)) as load:
         await until(lambda: len(load.statuses) > 50)
-        await pg_ctl(url, "stop", f"--mode={mode}")
+        await pg_ctl(own_server, "stop", f"--mode={mode}")
         await until(lambda: all(errors(app, "NotConnected")))
-        await asyncio.to_thread(start, directory_of(url))
+        await asyncio.to_thread(start, directory_of(own_server))
         seen = len(load.statuses)
         await until(lambda: len(load.statuses) > seen + 50)
     assert set(load.statuses) == {200}
     assert load.lowest == 0
-    observer = await asyncpg.connect(url)
+    observer = await asyncpg.connect(own_server)
     for pool in databases(app):
         stats = pool.stats()
         assert (stats.checked_out, stats.waiting, stats.idle) == (0, 0, stats.size)
@@ -83,16 +79,16 @@ async def test_no_read_fails(mode: str, app: FastAPI, client: httpx.AsyncClient,
 
 
 async def test_a_server_that_is_shutting_down(
-    settings: Settings, app: FastAPI, client: httpx.AsyncClient, url: str
+    settings: Settings, app: FastAPI, client: httpx.AsyncClient, own_server: str
 ) -> None:
     settings.retry.base_delay = 0.02
-    last = await asyncpg.connect(url)
+    last = await asyncpg.connect(own_server)
     # As long as that connection lasts, new ones are refused (57P03, cannot_connect_now).
-    await pg_ctl(url, "stop", "--mode=smart", "--no-wait")
+    await pg_ctl(own_server, "stop", "--mode=smart", "--no-wait")
 
     async def is_shutting_down() -> bool:
         try:
-            await execute(url)
+            await execute(own_server)
         except asyncpg.CannotConnectNowError:
             return True
         return False
@@ -103,19 +99,19 @@ async def test_a_server_that_is_shutting_down(
     async with reading(client, reads(app), databases(app), clients=1) as load:
         await until(lambda: all(errors(app, "NotConnected")))
         await last.close()
-        await pg_ctl(url, "restart")
+        await pg_ctl(own_server, "restart")
         await until(lambda: len(load.statuses) >= len(reads(app)))
     assert set(load.statuses) == {200}
 
 
 @pytest.fixture(scope="module")
-def guarded(url: str) -> None:
+def guarded(own_server: str) -> None:
     """The role of this name has to give a password, which is not the one that the service has."""
     create = "CREATE ROLE guarded LOGIN PASSWORD 'right'"
-    asyncio.run(execute(url, create))
-    rules = directory_of(url) / "pg_hba.conf"
+    asyncio.run(execute(own_server, create))
+    rules = directory_of(own_server) / "pg_hba.conf"
     rules.write_text(f"local all guarded scram-sha-256\n{rules.read_text()}")
-    asyncio.run(pg_ctl(url, "restart"))
+    asyncio.run(pg_ctl(own_server, "restart"))
 
 
 @pytest.mark.usefixtures("guarded")

@@ -1,7 +1,7 @@
 """Whatever happens, the gauges say what the server says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,26 +14,20 @@ from pydantic import SecretStr
 
 from app.pools.postgres import DatabaseSettings
 from app.settings import Settings
-from tests.database.servers import migrated_server, pg_ctl
+from tests.database.servers import pg_ctl
 from tests.waiting import until
 
 SIZE = 5
 NAME = "gauges-under-test"
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with migrated_server() as url:
-        yield url
-
-
 @pytest.fixture
-def settings(url: str) -> Settings:
+def settings(own_server: str) -> Settings:
     settings = Settings(request_deadline=2)
     for name, pool in settings.pool_settings():
         if isinstance(pool, DatabaseSettings) and pool.enabled:
             sizes = {"pool_size": SIZE, "max_overflow": 0, "min_size": 1, "max_size": SIZE}
-            given = {"url": SecretStr(url), "application_name": f"{NAME}/{name}"} | sizes
+            given = {"url": SecretStr(own_server), "application_name": f"{NAME}/{name}"} | sizes
             update = {key: value for key, value in given.items() if hasattr(pool, key)}
             setattr(settings, name, pool.model_copy(update=update))
     return settings
@@ -106,21 +100,23 @@ class Watch:
 
 
 @pytest.fixture
-async def watch(url: str, app: FastAPI, client: httpx.AsyncClient) -> Watch:
-    return Watch(url, app, client)
+async def watch(own_server: str, app: FastAPI, client: httpx.AsyncClient) -> Watch:
+    return Watch(own_server, app, client)
 
 
-async def test_after_checkouts_that_failed_with_the_server_down(url: str, watch: Watch) -> None:
-    assert set(await watch.read(SIZE)) == {404}
+async def test_after_checkouts_that_failed_with_the_server_down(
+    own_server: str, watch: Watch
+) -> None:
+    assert set(await watch.read(SIZE)) == {200}
     assert await watch.agree()
-    await pg_ctl(url, "stop", "--mode", "fast")
+    await pg_ctl(own_server, "stop", "--mode", "fast")
     try:
         assert set(await watch.read(20)) <= {503, 504}
         assert set((await watch.gauges()).values()) == {(0, 0)}
     finally:
-        await pg_ctl(url, "restart")  # which remembers the options, other than "start"
+        await pg_ctl(own_server, "restart")  # which remembers the options, other than "start"
     await until(watch.agree)
-    assert set(await watch.read(SIZE)) == {404}
+    assert set(await watch.read(SIZE)) == {200}
     await until(watch.agree)
 
 
@@ -136,9 +132,9 @@ async def test_after_requests_that_were_cancelled(app: FastAPI, watch: Watch) ->
     assert [in_use for _, in_use in (await watch.gauges()).values()] == [0] * len(watch.pools)
 
 
-async def test_after_backends_were_killed(url: str, watch: Watch) -> None:
-    assert set(await watch.read(SIZE)) == {404}
-    connection = await asyncpg.connect(url)
+async def test_after_backends_were_killed(own_server: str, watch: Watch) -> None:
+    assert set(await watch.read(SIZE)) == {200}
+    connection = await asyncpg.connect(own_server)
     await connection.execute(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE application_name LIKE $1",
@@ -146,18 +142,18 @@ async def test_after_backends_were_killed(url: str, watch: Watch) -> None:
     )
     await connection.close()
     await until(watch.agree)
-    assert set(await watch.read(SIZE)) == {404}
+    assert set(await watch.read(SIZE)) == {200}
     await until(watch.agree)
 
 
-async def test_after_a_restart_under_load(url: str, watch: Watch) -> None:
+async def test_after_a_restart_under_load(own_server: str, watch: Watch) -> None:
     async with watch.lock():
         load = asyncio.create_task(watch.read(SIZE))
         await until(watch.are_in_use)
-        await pg_ctl(url, "restart", "--mode", "immediate")
-        assert set(await load) <= {404, 503, 504}
+        await pg_ctl(own_server, "restart", "--mode", "immediate")
+        assert set(await load) <= {200, 503, 504}
     await until(watch.agree)
-    assert set(await watch.read(SIZE)) == {404}
+    assert set(await watch.read(SIZE)) == {200}
     await until(watch.agree)
 
 
