@@ -38,6 +38,7 @@ OWNED_BY = [
         [
             "alembic.ini",
             "app/budget",
+            "app/pools/breaker.py",
             "database.mk",
             "app/pools/holds.py",
             "app/pools/postgres.py",

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Row, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.pools.base import PoolError
 from app.pools.sqlalchemy import SQLAlchemyPool
 from app.retry import Retry, Retrying
 
@@ -19,7 +20,7 @@ Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 class BaseReader:
     """Reads only: each read is one round trip in a session of its own.
 
-    A read whose connection was lost is run again, elsewhere if the pool knows a place.
+    A read whose connection was lost is run again, elsewhere if the pool has found a place by then.
     """
 
     def __init__(self, pool: SQLAlchemyPool, retry: Retry, after: int | None) -> None:
@@ -42,13 +43,16 @@ class BaseReader:
         return await self._read(rows)
 
     async def _read(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        attempts = 0
-
         async def attempt() -> T:
-            nonlocal attempts
-            attempts += 1
-            source = self._pool.source(self._after, attempts)
-            async with source.read_session() as session:
+            source = self._pool.source(self._after)
+            try:
+                async with source.read_session() as session:
+                    return await work(session)
+            except PoolError:
+                stand_in = self._pool.source(self._after)
+                if stand_in is source:
+                    raise
+            async with stand_in.read_session() as session:
                 return await work(session)
 
         return await self._retry.transaction(attempt, idempotent=True)

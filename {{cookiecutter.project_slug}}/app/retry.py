@@ -10,7 +10,7 @@ import stamina
 from fastapi import Depends, Request
 from pydantic import BaseModel, Field
 
-from app.pools.base import Conflict, NotConnected, OutcomeUnknown, Refused, Unavailable
+from app.pools.base import Conflict, NotConnected, OutcomeUnknown, Unavailable
 
 T = TypeVar("T")
 
@@ -25,8 +25,7 @@ class RetrySettings(BaseModel):
         3,
         ge=1,
         description="How often a unit of work is begun in all. More than three multiply the load "
-        "on a server that is in trouble. A connection that cannot be made is no beginning: the "
-        "time bounds those.",
+        "on a server that is in trouble.",
     )
     base_delay: float = Field(
         0.1,
@@ -52,16 +51,15 @@ class Retry:
         Raises what `work` raised last.
         """
         started = monotonic()
-        begun = waits = 0
+        begun = 0
 
         def backoff(error: Exception) -> Verdict:
-            nonlocal begun, waits
+            nonlocal begun
             answer = verdict(error)
-            begun += not isinstance(error, NotConnected)
+            begun += 1
             if answer is False or begun >= self._settings.attempts:
                 return False
-            longest = self._settings.base_delay * 2**waits
-            waits += 1
+            longest = self._settings.base_delay * 2 ** (begun - 1)
             shortest = float(answer is not True and answer)
             left = self._budget - (monotonic() - started)
             if shortest > left:
@@ -86,14 +84,14 @@ class Retry:
 
         After a conflict, and when the connection was lost before the COMMIT. When it was lost
         during the COMMIT nobody knows whether the work is stored: only what is `idempotent` is
-        run again then. Not when no connection was free: that would make the queue longer. Not
-        when the server refuses the service: it will again.
+        run again then. Not when no connection was free, which would make the queue longer, or could
+        be opened: the pool has waited for that already.
         """
 
         def verdict(error: Exception) -> bool:
             if isinstance(error, OutcomeUnknown):
                 return idempotent
-            return isinstance(error, Conflict | Unavailable) and not isinstance(error, Refused)
+            return isinstance(error, Conflict | Unavailable) and not isinstance(error, NotConnected)
 
         return await self(work, verdict)
 

@@ -156,11 +156,13 @@ class AsyncpgPool:
         note_taker()
         asked = monotonic()
         if not self._slots.take():
+            self.connections.breaker.check()
             await self._slots.wait()
         try:
             pool = await self._open()
             connection, tracked = await self._acquire(pool)
-            self._checkout.observe(monotonic() - asked)
+            taken = monotonic()
+            self._checkout.observe(taken - asked)
             self._holds.begin((connection, tracked))
             try:
                 if self._settings.pgbouncer:
@@ -170,6 +172,8 @@ class AsyncpgPool:
                     yield connection
             except Exception as error:
                 named = self.connections.named(error, lost=tracked.is_closed())
+                if self.connections.is_silent(error, taken):
+                    self.connections.condemn(tracked, "broken")
                 if isinstance(named, Unavailable):
                     self.connections.condemn(tracked, "broken")
                     # Every statement outside a transaction is stored by itself.
@@ -217,6 +221,7 @@ class AsyncpgPool:
 
     async def ping(self) -> None:
         """Test one connection; a busy pool is alive if one came back of late."""
+        self.connections.breaker.check()
         if self._slots.taken < self._slots.size:
             async with self.connection() as connection:
                 server = await connection.fetchrow(SERVER, timeout=self._timeouts.ping)

@@ -27,9 +27,13 @@ def span(name: str, pool: str) -> AbstractContextManager[object]:
 class PoolError(Exception):
     """A pool could not do what was asked of it; carries the pool's name."""
 
+    may_pass_soon: ClassVar[bool] = False
+    """Whether a connection may be had before whoever asks for one gives up."""
+
     def __init__(self, pool: str, detail: str) -> None:
         super().__init__(f"{pool}: {detail}")
         self.pool = pool
+        self.detail = detail
 
 
 class PoolTimeout(PoolError):
@@ -47,9 +51,19 @@ class Unavailable(PoolError):
 class NotConnected(Unavailable):
     """No connection could be opened: nothing was begun."""
 
+    may_pass_soon = True
+
+
+class Silent(NotConnected):
+    """The server did not answer at all, which is no restart."""
+
+    may_pass_soon = False
+
 
 class Refused(NotConnected):
     """The server does not let the service in, and will not soon: a wrong name or password."""
+
+    may_pass_soon = False
 
 
 class OutcomeUnknown(Unavailable):

@@ -30,12 +30,14 @@ from app.pools.base import (
     PoolStats,
     Refused,
     Service,
+    Silent,
     Slots,
     TimedOut,
     Unavailable,
     figure,
     span,
 )
+from app.pools.breaker import Breaker
 from app.pools.holds import Holds
 
 if TYPE_CHECKING:
@@ -156,6 +158,9 @@ class DatabaseSettings(PoolSettings):
     read_only: ClassVar[bool] = False
     """Whether the server refuses to write for this pool."""
 
+    waits_for_server: ClassVar[bool] = True
+    """Whether a restart of the server is waited out, since no other can do its work."""
+
     url: DatabaseUrl | None = Field(
         None,
         description="Where the database is. Default: `DATABASE_URL`, so that one variable will do.",
@@ -175,8 +180,8 @@ class DatabaseSettings(PoolSettings):
     )
     connect_timeout: Seconds | None = Field(
         None,
-        description="Seconds to connect and log in. Default: 0.4 of `REQUEST_DEADLINE`, so that "
-        "a query still fits in after it.",
+        description="Seconds to connect and log in, and for which a restart of the server is "
+        "waited out. Default: 0.4 of `REQUEST_DEADLINE`, so that a query still fits in after it.",
     )
     lock_timeout: Seconds | None = Field(
         None,
@@ -351,9 +356,26 @@ class TrackedConnection(Connection):
     __slots__ = ("closed_because", "expires", "in_use", "used")
 
     closed_because: str
+    """Why it was closed; "lost" as long as nobody here has closed it."""
     expires: float
     in_use: bool
     used: float
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.closed_because = "lost"
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
+        self._is_unwanted()
+        await super().close(timeout=timeout)
+
+    def terminate(self) -> None:
+        self._is_unwanted()
+        super().terminate()
+
+    def _is_unwanted(self) -> None:
+        if self.closed_because == "lost" and not self.is_closed():
+            self.closed_because = "surplus"
 
     @property
     def itself(self) -> "TrackedConnection":
@@ -379,11 +401,13 @@ class Connections:
         """Connections that this pool may open."""
         self.processes = settings.processes
         """How many processes have such a pool, this one included."""
+        self.timeouts = settings.timeouts(name, service.deadline)
         self.server: Server | None = None
         """The server, once it has answered; unknown behind PgBouncer, which shares connections."""
+        patience = self.timeouts.connect if settings.waits_for_server else 0
+        self.breaker = Breaker(name, self._probe, patience)
         self._siblings = siblings
         self._pgbouncer = settings.pgbouncer
-        self.timeouts = settings.timeouts(name, service.deadline)
         self.opened = Durations()
         self.closed: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
@@ -423,16 +447,32 @@ class Connections:
     async def connect(self, dsn: str | None = None, **arguments: Any) -> TrackedConnection:
         """Open a connection, as `asyncpg.connect` does; pools have no URL that they could pass.
 
-        Raises NotConnected, Refused or Contended.
+        A restart of the server is waited out for as long as connecting may take. Raises
+        NotConnected, Refused, Silent or Contended.
         """
+        end = monotonic() + self.timeouts.connect
+        while True:
+            await self.breaker.wait()
+            try:
+                return await self._open(self.timeouts.connect, arguments)
+            except PoolError as error:
+                self.breaker.trip(error)
+                if monotonic() >= end:
+                    raise
+
+    async def _probe(self, seconds: float) -> None:
+        connection = await self._open(min(seconds, self.timeouts.connect), {})
+        connection.closed_because = "probe"
+        connection.terminate()
+
+    async def _open(self, seconds: float, arguments: dict[str, Any]) -> TrackedConnection:
+        """Raises NotConnected, Refused, Silent or Contended, within so many seconds."""
         started = monotonic()
         try:
             with span("pool connect", self.name):
-                connection = await self._connect(arguments | self._arguments)
+                connection = await self._connect(seconds, arguments | self._arguments)
         except TimeoutError as error:
-            raise self._counted(
-                NotConnected(self.name, f"not connected within {self.timeouts.connect:g} s")
-            ) from error
+            raise self._counted(Silent(self.name, f"not connected within {seconds:g} s")) from error
         except (*DRIVER_ERRORS, *TRY_NEXT_HOST) as error:
             kind: type[PoolError] = NotConnected
             if isinstance(error, asyncpg.TooManyConnectionsError):
@@ -443,20 +483,20 @@ class Connections:
         connection.used = monotonic()
         connection.expires = connection.used + self._lifetime * (1 - random.uniform(0, JITTER))
         connection.in_use = False
-        connection.closed_because = "other"
         self.opened.observe(connection.used - started)
+        self.breaker.connected()
         self._live.add(connection)
         # The driver may pass a proxy, which knows nothing any more by then.
         connection.add_termination_listener(lambda _: self._forget(connection))
         return connection
 
-    async def _connect(self, arguments: dict[str, Any]) -> TrackedConnection:
+    async def _connect(self, seconds: float, arguments: dict[str, Any]) -> TrackedConnection:
         """Try one host after the other, each for its share of the time that is left."""
-        end = monotonic() + self.timeouts.connect
-        for tried, (dsn, attribute, seconds) in enumerate(self._attempts, 1):
+        end = monotonic() + seconds
+        for tried, (dsn, attribute, limit) in enumerate(self._attempts, 1):
             left = len(self._attempts) - tried
             share = (end - monotonic()) / (left + 1)
-            arguments |= {"target_session_attrs": attribute, "timeout": min(seconds, share)}
+            arguments |= {"target_session_attrs": attribute, "timeout": min(limit, share)}
             try:
                 connection: TrackedConnection = await asyncpg.connect(dsn, **arguments)
             except TRY_NEXT_HOST:
@@ -469,6 +509,8 @@ class Connections:
     def _forget(self, connection: TrackedConnection) -> None:
         self._live.discard(connection)
         self.closed[connection.closed_because] += 1
+        if connection.closed_because == "lost":
+            self.breaker.trip()
 
     def is_fresh(self, connection: TrackedConnection) -> bool:
         """Whether it can be used as it is, which the hot path asks."""
@@ -495,6 +537,10 @@ class Connections:
             raise
         return True
 
+    def is_silent(self, error: Exception, since: float) -> bool:
+        """Whether the server let the time for an answer pass, where it should end statements."""
+        return isinstance(error, TimeoutError) and monotonic() - since >= self.timeouts.command
+
     def condemn(self, connection: TrackedConnection, reason: str) -> None:
         """Close a connection that is dead, and those that are idle: they are likely dead too.
 
@@ -504,6 +550,7 @@ class Connections:
         for each in list(self._live):
             if not each.in_use:
                 self._terminate(each, "condemned")
+        self.breaker.trip()
 
     def _terminate(self, connection: TrackedConnection, reason: str) -> None:
         if not connection.is_closed():
@@ -527,6 +574,7 @@ class Connections:
 
     async def close(self, seconds: float) -> None:
         """Close all connections, politely for some seconds, then at once."""
+        await self.breaker.stop()
         for connection in self._live:
             connection.closed_because = "shutdown"
         polite = [connection.close(timeout=seconds) for connection in self._live]

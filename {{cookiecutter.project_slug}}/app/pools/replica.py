@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import State
 
-from app.pools.base import Pool, PoolError, Service, Unavailable
+from app.pools.base import Pool, PoolError, Service
 from app.pools.postgres import Seconds
 from app.pools.sqlalchemy import SQLAlchemyPool, SQLAlchemySettings, open_pool
 
@@ -42,6 +42,7 @@ class ReplicaSettings(SQLAlchemySettings):
     required = False
     inherits_url: ClassVar[bool] = False
     read_only: ClassVar[bool] = True
+    waits_for_server: ClassVar[bool] = False
     roles = ("reader",)
 
     pool_size: int = Field(
@@ -120,10 +121,10 @@ class ReplicaPool(SQLAlchemyPool):
         self._good_looks = LOOKS_TO_RETURN - 1
         self._written: deque[tuple[float, int]] = deque()
 
-    def source(self, after: int | None, attempt: int) -> SQLAlchemyPool:
-        """Itself, unless it is out, has not replayed what was written, or has failed once."""
+    def source(self, after: int | None) -> SQLAlchemyPool:
+        """Itself, unless it is out or has not replayed what was written."""
         is_fresh = after is None or after <= self._replayed
-        return self if self.is_in and is_fresh and attempt == 1 else self._primary
+        return self if self.is_in and is_fresh else self._primary
 
     async def note_write(self, state: State) -> None:
         """Remember how far the log was after a write; not knowing sends readers to the primary."""
@@ -137,8 +138,9 @@ class ReplicaPool(SQLAlchemyPool):
         try:
             async with super().read_session() as session:
                 yield session
-        except Unavailable as error:
-            self._leave(str(error))
+        except PoolError as error:
+            if self.connections.breaker.is_tripped:
+                self._leave(str(error))
             raise
 
     async def watch(self) -> None:

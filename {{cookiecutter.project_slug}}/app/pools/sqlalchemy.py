@@ -121,6 +121,7 @@ class BoundedQueuePool(AsyncAdaptedQueuePool):
         """
         usage = self.usage
         if not usage.slots.take():
+            usage.connections.breaker.check()
             await_only(usage.slots.wait())
         entry: ConnectionPoolEntry | None = None
         try:
@@ -225,7 +226,7 @@ class SQLAlchemyPool:
             except (Unavailable, TimedOut) as error:
                 raise OutcomeUnknown(self.name, f"no answer to COMMIT: {error}") from error
 
-    def source(self, after: int | None, attempt: int) -> "SQLAlchemyPool":
+    def source(self, after: int | None) -> "SQLAlchemyPool":
         """Which pool a read goes to; there is one copy of the data, and it is always fresh."""
         return self
 
@@ -234,6 +235,7 @@ class SQLAlchemyPool:
 
     async def ping(self) -> None:
         """Test one idle or new connection; a busy pool is alive if one came back of late."""
+        self.connections.breaker.check()
         if self._usage.slots.taken < self._usage.slots.size:
             async with self.engine.connect() as connection:
                 self.connections.learn(*(await connection.execute(text(SERVER))).one())

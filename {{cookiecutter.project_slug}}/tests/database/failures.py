@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -14,8 +14,10 @@ from app.pools.base import (
     Conflict,
     Contended,
     NotConnected,
+    PoolError,
     PoolFull,
     PoolTimeout,
+    Silent,
     TimedOut,
     Unavailable,
 )
@@ -102,8 +104,15 @@ class Place:
     async def aftermath(self) -> dict[str, Any]:
         """What is left, as the pool says and as the server says, once the pool was used again."""
         await self.undo.aclose()
-        # It would not pass if the slot or the connection were still taken.
-        await self.pool.ping()
+
+        async def is_of_use() -> bool:
+            """It would not be if the slot or the connection were still taken."""
+            with suppress(PoolError):
+                await self.pool.ping()
+                return True
+            return False
+
+        await until(is_of_use)
 
         async def agree() -> bool:
             on_server = await connections_of(self.observer, self.application_name)
@@ -157,9 +166,23 @@ def changed(url: str, *, role: str = "", host: str = "", database: str = "") -> 
 
 
 async def refuses(place: Place) -> None:
-    await place.lose_connections()
     place.proxy.go_away()
     place.undo.push_async_callback(place.proxy.come_back)
+    await until(lambda: place.pool.stats().size == 0)
+
+
+async def restarts(place: Place) -> None:
+    """The server is away, and back while the work waits for it."""
+    await refuses(place)
+    come_back = place.undo.pop_all()
+
+    async def come_back_in_time() -> None:
+        asked = place.pool.stats().errors["NotConnected"]
+        await until(lambda: place.pool.stats().errors["NotConnected"] > asked + 1)
+        await come_back.aclose()
+
+    task = asyncio.create_task(come_back_in_time())
+    place.undo.push_async_callback(asyncio.gather, task)
 
 
 async def has_no_address(place: Place) -> None:
@@ -186,6 +209,7 @@ async def lets_nobody_else_in(place: Place) -> None:
         "CREATE ROLE crowded LOGIN PASSWORD 'crowded' CONNECTION LIMIT 0"
     )
     place.end.push_async_callback(place.observer.execute, "DROP ROLE crowded")
+    await until(lambda: "Contended" in place.pool.stats().errors)
     place.undo.push_async_callback(place.observer.execute, "ALTER ROLE crowded CONNECTION LIMIT 1")
 
 
@@ -230,11 +254,12 @@ async def falls_silent(place: Place) -> None:
     place.undo.callback(place.proxy.speak)
 
 
-# In force before the work begins, until it begins again. A connection cannot be had:
+# In force before the work begins, and passing ones until it begins again. No connection is had:
 WITHOUT = [
-    Failure(refuses, NotConnected),
-    Failure(has_no_address, NotConnected, url={"host": "nowhere.invalid"}),
-    Failure(accepts_and_says_nothing, NotConnected, settings={"connect_timeout": 0.2}),
+    Failure(restarts, None),
+    Failure(refuses, NotConnected, 503, {"connect_timeout": 0.2}),
+    Failure(has_no_address, NotConnected, 503, url={"host": "nowhere.invalid"}),
+    Failure(accepts_and_says_nothing, Silent, 503, {"connect_timeout": 0.2}),
     Failure(lets_nobody_else_in, Contended, 503, url={"role": "crowded"}),  # 53300
     Failure(is_locked, Contended, 503, {"lock_timeout": 0.1}),  # 55P03
     Failure(all_connections_out, PoolTimeout, 503),

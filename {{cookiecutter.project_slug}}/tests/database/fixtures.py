@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from app.pools import breaker
 from app.pools.postgres import Connection
 from tests.database.proxy import Proxy
 
@@ -30,3 +31,10 @@ async def connections_of(observer: Connection, application_name: str) -> list[st
         application_name,
     )
     return [row["state"] for row in rows]
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that are away are probed in quick succession."""
+    monkeypatch.setattr(breaker, "PROBE_EVERY", 0.05)
+    monkeypatch.setattr(breaker, "JITTER", 0)

@@ -11,10 +11,12 @@ import httpx
 from fastapi import FastAPI
 
 from app.pools.base import Pool
-from app.pools.postgres import DatabaseStats
+from app.pools.postgres import Connections, DatabaseStats
 
 
 class DatabasePool(Pool, Protocol):
+    connections: Connections
+
     def stats(self) -> DatabaseStats: ...
 
 

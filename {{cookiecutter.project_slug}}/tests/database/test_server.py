@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from time import monotonic
 
 import asyncpg
 import httpx
@@ -11,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from app.pools import breaker
 from app.pools.postgres import DatabaseSettings, DatabaseStats
 from app.settings import Settings
 from dev.servers.postgres import execute, start
@@ -32,14 +32,9 @@ def change() -> Change:
 
 
 @pytest.fixture
-def deadline() -> float:
-    return 5
-
-
-@pytest.fixture
-def settings(own_server: str, change: Change, deadline: float) -> Settings:
-    """All databases on one server."""
-    settings = Settings(request_deadline=deadline)
+def settings(own_server: str, change: Change) -> Settings:
+    """All databases on one server; there is time for a restart on a machine that is busy."""
+    settings = Settings(request_deadline=30)
     for name, pool in settings.pool_settings():
         if isinstance(pool, DatabaseSettings) and pool.enabled:
             pool.url = SecretStr(change(own_server))
@@ -79,9 +74,8 @@ async def test_no_read_fails(
 
 
 async def test_a_server_that_is_shutting_down(
-    settings: Settings, app: FastAPI, client: httpx.AsyncClient, own_server: str
+    app: FastAPI, client: httpx.AsyncClient, own_server: str
 ) -> None:
-    settings.retry.base_delay = 0.02
     last = await asyncpg.connect(own_server)
     # As long as that connection lasts, new ones are refused (57P03, cannot_connect_now).
     await pg_ctl(own_server, "stop", "--mode=smart", "--no-wait")
@@ -104,6 +98,12 @@ async def test_a_server_that_is_shutting_down(
     assert set(load.statuses) == {200}
 
 
+@pytest.fixture
+def only_one_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next would come long after the test."""
+    monkeypatch.setattr(breaker, "PROBE_EVERY", 60)
+
+
 @pytest.fixture(scope="module")
 def guarded(own_server: str) -> None:
     """The role of this name has to give a password, which is not the one that the service has."""
@@ -114,7 +114,7 @@ def guarded(own_server: str) -> None:
     asyncio.run(pg_ctl(own_server, "restart"))
 
 
-@pytest.mark.usefixtures("guarded")
+@pytest.mark.usefixtures("guarded", "only_one_probe")
 @pytest.mark.parametrize(
     "change",
     [
@@ -125,23 +125,8 @@ def guarded(own_server: str) -> None:
     ids=["28000", "28P01", "3D000"],
 )
 async def test_who_is_refused_asks_no_more(app: FastAPI, client: httpx.AsyncClient) -> None:
-    for path in reads(app):
-        before = sum(errors(app, "Refused"))
+    assert set(errors(app, "Refused")) == {1}
+    for path in 5 * reads(app):
         answer = await client.get(path)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        assert sum(errors(app, "Refused")) - before == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "deadline"), [(lambda _: "postgresql://nowhere.invalid", 1)], ids=["unknown host"]
-)
-async def test_what_may_pass_is_tried_until_the_time_is_up(
-    settings: Settings, app: FastAPI, client: httpx.AsyncClient
-) -> None:
-    settings.retry.attempts = 1
-    before = sum(errors(app, "NotConnected"))
-    started = monotonic()
-    answers = await asyncio.gather(*(client.get(path) for path in reads(app)))
-    assert monotonic() - started > 0.7
-    assert {answer.status_code for answer in answers} == {503}
-    assert sum(errors(app, "NotConnected")) - before > len(answers)
+    assert set(errors(app, "Refused")) == {1}

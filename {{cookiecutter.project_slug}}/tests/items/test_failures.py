@@ -63,6 +63,7 @@ def settings(proxy: Proxy, failure: Failure[Any]) -> Settings:
 
 @pytest.fixture
 async def place(
+    hasty: None,
     app: FastAPI,
     client: httpx.AsyncClient,
     variables: dict[str, str],

@@ -70,7 +70,7 @@ async def test_a_token_goes_back_to_the_replica_once_it_has_caught_up(
     await create(client, 0)
     pool = replica_pool(app)
     after = position(client.cookies["X-Read-After"].strip('"'))
-    await until(lambda: pool.source(after, 1) is pool)
+    await until(lambda: pool.source(after) is pool)
 
 
 async def test_a_replica_too_far_behind_is_left_out_and_comes_back(
