@@ -77,8 +77,9 @@ async def live() -> Live:
 
 @router.get("/ready", responses={503: {"model": Ready}})
 async def ready(request: Request, response: Response) -> Ready:
-    """Whether requests can be served, and each pool's state."""
-    states = await request.app.state.checks.states()
-    is_ready = is_healthy(request.app.state.pools, states)
+    """Whether requests can be served, and each pool's state; not ready once the service ends."""
+    state = request.app.state
+    states = await state.checks.states()
+    is_ready = is_healthy(state.pools, states) and not state.is_ending
     response.status_code = 200 if is_ready else 503
     return Ready(status="ready" if is_ready else "not ready", pools=states)

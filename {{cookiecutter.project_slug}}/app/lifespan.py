@@ -18,7 +18,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     The list of them in `app.state.pools` is all that health and metrics know.
     """
     grace = app.state.settings.shutdown_grace
-    shutdown.bound(grace)
+    shutdown.bound(app, grace)
     async with AsyncExitStack() as stack:
         opened: dict[str, Pool] = {}
         for opening in app.state.settings.pools(opened):

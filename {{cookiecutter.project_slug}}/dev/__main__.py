@@ -39,6 +39,8 @@ def main() -> None:
         with environment() as variables:
             os.environ.update(variables)
             print(f"  GET  http://{HOST}:{port}/docs", *urls(port), sep="\n", flush=True)
+            # No load balancer has to notice that it is reloaded.
+            os.environ.setdefault("SHUTDOWN_GRACE", "2")
             reload = "--reload" in sys.argv
             os.environ["DEV_PARENT"] = str(os.getpid() if reload else os.getppid())
             uvicorn.run("dev.service:app", host=HOST, port=port, reload=reload)

@@ -11,8 +11,11 @@ from time import monotonic
 import httpx
 import pytest
 
+from app.shutdown import NOTICE, REQUESTS
 from dev import ROOT
 from tests.waiting import until
+
+GRACE = 4
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def service(port: int) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "tests.stuck_service:app", "--port", str(port)],
         cwd=ROOT,
-        env=os.environ | {"SHUTDOWN_GRACE": "4", "REQUEST_DEADLINE": "60"},
+        env=os.environ | {"SHUTDOWN_GRACE": str(GRACE), "REQUEST_DEADLINE": "60"},
         stderr=subprocess.DEVNULL,
     )
     yield process
@@ -38,20 +41,28 @@ def service(port: int) -> Iterator[subprocess.Popen[bytes]]:
 async def test_a_terminated_service_ends_in_time_and_well(
     service: subprocess.Popen[bytes], port: int
 ) -> None:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    # Not kept alive: uvicorn would close the connection under a request that is just being sent.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits) as client:
 
-        async def is_live() -> bool:
+        async def status(path: str) -> int:
             try:
-                return (await client.get("/health/live")).status_code == 200
+                return (await client.get(path)).status_code
             except httpx.TransportError:
-                return False
+                return 0
 
-        await until(is_live, seconds=20)
+        async def is_ready() -> bool:
+            return await status("/health/ready") == 200
+
+        await until(is_ready, seconds=20)
         with socket.create_connection(("127.0.0.1", port)) as stuck:
             stuck.sendall(b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
             service.send_signal(signal.SIGTERM)
             started = monotonic()
-            await until(lambda: service.poll() is not None)
+            # Load balancers see that it ends while it still serves.
+            assert await status("/health/ready") == 503
+            assert await status("/health/live") == 200
+            await until(lambda: service.poll() is not None, seconds=GRACE)
             # Requests have half of SHUTDOWN_GRACE; then they are cancelled.
-            assert 2 < monotonic() - started < 4
+            assert monotonic() - started > (NOTICE + REQUESTS) * GRACE
     assert service.returncode == 0

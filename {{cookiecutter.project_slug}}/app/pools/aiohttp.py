@@ -1,6 +1,7 @@
 """The pool for outgoing HTTP: one aiohttp session, which keeps connections to the upstreams."""
 
 import asyncio
+import socket
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -31,6 +32,7 @@ from app.pools.base import (
     Unavailable,
     figure,
 )
+from app.pools.sockets import keep_alive
 
 log = structlog.get_logger(__name__)
 
@@ -227,6 +229,7 @@ class AiohttpPool:
                 keepalive_timeout=settings.keepalive_timeout,
                 ttl_dns_cache=settings.ttl_dns_cache,
                 ssl=ssl_context(settings.ssl_ca),
+                socket_factory=self._socket,
             ),
             timeout=aiohttp.ClientTimeout(
                 total=settings.total_timeout,
@@ -325,6 +328,12 @@ class AiohttpPool:
                 await self._session.close()
         except TimeoutError:
             log.warning("not closed in time", pool=self.name)
+
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, *_ = address
+        new = socket.socket(family, kind, protocol)
+        keep_alive(new, self.settings.sock_read_timeout)
+        return new
 
     def _new_slots(self, size: int) -> Slots:
         return Slots(self.name, size, self.settings.max_waiting, self._connect_timeout)

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import asyncpg
 from pydantic import AfterValidator, Field, FilePath, SecretStr
 
+from app.pools import sockets
 from app.pools.base import (
     Conflict,
     Contended,
@@ -360,6 +361,7 @@ class TrackedConnection(Connection):
     expires: float
     in_use: bool
     used: float
+    _transport: asyncio.Transport
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -376,6 +378,10 @@ class TrackedConnection(Connection):
     def _is_unwanted(self) -> None:
         if self.closed_because == "lost" and not self.is_closed():
             self.closed_because = "surplus"
+
+    def keep_alive(self, unacknowledged: float) -> None:
+        """Notice when the server's host is gone; the driver itself does not ask the kernel to."""
+        sockets.keep_alive(self._transport.get_extra_info("socket"), unacknowledged)
 
     @property
     def itself(self) -> "TrackedConnection":
@@ -480,6 +486,7 @@ class Connections:
             elif isinstance(error, REFUSALS):
                 kind = Refused
             raise self._counted(kind(self.name, f"cannot connect: {error}")) from error
+        connection.keep_alive(self.timeouts.command)
         connection.used = monotonic()
         connection.expires = connection.used + self._lifetime * (1 - random.uniform(0, JITTER))
         connection.in_use = False

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -156,3 +157,15 @@ async def test_the_service_is_ready_at_once(silent: str, primary: str, wanted: s
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             answer = await client.get("/health/ready")
     assert set(answer.json()["pools"].values()) == {"up"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other options")
+async def test_the_kernel_notices_a_server_that_is_gone(primary: str) -> None:
+    async with Proxy(f"postgresql://postgres@/postgres?host={primary}").run() as proxy:
+        opener = connections(proxy.url)
+        connection = await opener.connect()
+        kernel = connection._transport.get_extra_info("socket")
+        assert kernel.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert kernel.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+        assert kernel.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 4000
+        await opener.close(1)
