@@ -16,13 +16,16 @@ NEEDED := pgbouncer:pgbouncer prometheus:prometheus pools_page:chromium
 MISSING = $(foreach pair,$(NEEDED),$(if $(shell command -v $(lastword $(subst :, ,$(pair))) 2> /dev/null),,$(pair)))
 WITHOUT = $(foreach pair,$(MISSING),--ignore tests/test_$(firstword $(subst :, ,$(pair))).py)
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(WITHOUT)
+# These watch the clock, so that nothing else is to run.
+FAULTS = $(BIN)/python -m pytest -m faults
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command 'make requirements'
 FEATURES := sqlalchemy_pool asyncpg_pool aiohttp_pool multi_db monitoring
 SERVICE := build/pooled-service
+COOKIECUTTER = $(BIN)/cookiecutter --config-file build/cookiecutter.yaml --no-input
 BENCHMARKS ?= $(filter-out %/side_by_side.py,$(wildcard benchmarks/*.py))
 
-.PHONY: help check fix test test-fast test-services demo bench service requirements clean
+.PHONY: help check fix test test-fast test-services faults faults-long demo bench service unmonitored requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 - \2/p' $(MAKEFILE_LIST)
@@ -38,29 +41,45 @@ fix: .venv/dev ## repair what can be repaired: lint and formatting
 
 test: check ## everything that CI runs: check, and every combination rendered, installed, tested, started
 	@$(foreach pair,$(MISSING),echo "$(lastword $(subst :, ,$(pair))) is not installed: tests/test_$(firstword $(subst :, ,$(pair))).py is left out.";)
-	@$(PYTEST)
+	@$(PYTEST) -m "not faults and not plain"
+	@$(FAULTS)
 
 test-fast: .venv/dev ## rendering, refusals, identity: about a minute
 	@$(PYTEST) -m "not services"
 
 test-services: .venv/dev ## every combination installed, tested and started: minutes
-	@$(PYTEST) -m services
+	@$(PYTEST) -m "services and not faults and not plain"
+
+faults: .venv/dev ## outages, kills, overload and ends, made on a real service: a table of what it does, and of what others do
+	@$(FAULTS) --capture=no --quiet
+	@$(BIN)/python -m pytest -m plain --capture=no --quiet
+
+faults-long: .venv/dev ## the same with outages of two minutes; five times, a quarter of an hour each
+	@for round in 1 2 3 4 5; do OUTAGE=120 $(FAULTS) --capture=no --quiet || exit; done
 
 demo: service ## every feature, on PostgreSQL, at http://127.0.0.1:$PORT (8000); Ctrl-C stops it
 	@$(MAKE) --no-print-directory -C $(SERVICE) dev RELOAD= PORT=$(PORT)
 
-bench: service ## the service's ways beside common ones, measured; figures also in build/benchmarks
+bench: service unmonitored ## the service's ways beside common ones, measured; figures also in build/benchmarks
 	@$(MAKE) --no-print-directory -C $(SERVICE) .venv
 	@for each in $(BENCHMARKS); do \
 		PYTHONPATH=$(SERVICE) $(SERVICE)/.venv/bin/python $$each || exit; \
 	done
 
-service: .venv/demo
-	@rm -rf build/template $(SERVICE)
+service: build/template
+	@rm -rf $(SERVICE)
+	@$(COOKIECUTTER) --output-dir build build/template $(FEATURES:%=%=yes)
+
+unmonitored: build/template
+	@rm -rf build/$@
+	@mkdir -p build/$@
+	@$(COOKIECUTTER) --output-dir build/$@ build/template $(FEATURES:%=%=yes) monitoring=no > /dev/null
+
+.PHONY: build/template
+build/template: .venv/demo
+	@rm -rf build/template
 	@$(BIN)/python tests/working_tree.py build/template
 	@printf 'replay_dir: build/replay\ncookiecutters_dir: build/templates\n' > build/cookiecutter.yaml
-	@$(BIN)/cookiecutter --config-file build/cookiecutter.yaml --output-dir build --no-input \
-		build/template $(FEATURES:%=%=yes)
 
 requirements: .venv/dev ## renew the hashed requirements
 	@$(COMPILE) requirements-dev.in --output-file requirements-dev.txt

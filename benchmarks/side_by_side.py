@@ -34,7 +34,7 @@ class Comparison:
         for way, times in self.times.items():
             ratios = [a / b for a, b in zip(self.times[first], times, strict=True)]
             figures = (
-                f"{median(each):.1f} | {min(each):.1f} to {max(each):.1f}"
+                f"{median(each):.4g} | {min(each):.4g} to {max(each):.4g}"
                 for each in (times, ratios)
             )
             lines.append(f"| {way} | {' | '.join(figures)} |")

@@ -107,9 +107,9 @@ def workshop() -> Iterator[Path]:
         yield Path(directory)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def install(bake: Bake, workshop: Path) -> Install:
-    """Generate a project and install it into an environment of its own."""
+    """Generate a project and install it into an environment of its own, instead of the last."""
 
     def install(python: str | None = None, **answers: object) -> Installed:
         baked = bake(**answers)

@@ -58,7 +58,8 @@ class Breaker:
         """Hear that a connection was lost or, with an error, that none could be opened."""
         if self._watch is None and not self._is_stopped:
             self._since = min(self._since, monotonic())
-            self._error = error
+            if error is not None:
+                self._found_away(error)
             self._watch = asyncio.create_task(self._probe_until_it_is_back())
 
     def check(self) -> None:
@@ -99,10 +100,7 @@ class Breaker:
             try:
                 await self._probe(PROBE_TIMEOUT)
             except PoolError as error:
-                if self._error is None:
-                    log.warning("server is away", pool=self._pool, error=error.detail)
-                self._error = error
-                self._wake()
+                self._found_away(error)
             else:
                 break
         if self._error is not None:
@@ -110,6 +108,12 @@ class Breaker:
             log.warning("server is back", pool=self._pool, seconds=seconds)
         self._since = inf
         self._error = self._watch = None
+        self._wake()
+
+    def _found_away(self, error: PoolError) -> None:
+        if self._error is None:
+            log.warning("server is away", pool=self._pool, error=error.detail)
+        self._error = error
         self._wake()
 
     def _wake(self) -> None:

@@ -1,0 +1,1 @@
+"""Faults made on real servers, and what a service does meanwhile, over HTTP."""

@@ -1,0 +1,65 @@
+"""The same outages on stacks as they are commonly set up: what the service has its parts for."""
+
+import ast
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.load import Request, loaded
+from faults.results import Result, keep, result
+from faults.test_database import DEADLINE, EACH_SECOND, LATE, installed
+from faults.world import wait_for, world
+from test_services import UV, Installed, install, workshop
+
+__all__ = ["install", "installed", "workshop"]
+
+pytestmark = [pytest.mark.plain, pytest.mark.services, pytest.mark.posix]
+
+OUTAGE = 30  # seconds
+APP = Path(__file__).with_name("plain.py")
+READ = Request("GET", "/users/1")
+
+results: list[Result] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table() -> Iterator[None]:
+    yield
+    keep("plain", results)
+
+
+@pytest.fixture(scope="module")
+def with_psycopg(installed: Installed) -> Installed:
+    installed.project.run(*UV, "pip", "install", "--quiet", "psycopg[binary,pool]")
+    return installed
+
+
+def stacks() -> list[str]:
+    """The names in `STACKS`, which only the project's environment can import."""
+    for node in ast.parse(APP.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "STACKS":
+            assert isinstance(node.value, ast.Dict)
+            return [ast.literal_eval(key) for key in node.value.keys if key]
+    raise AssertionError("there are no stacks")
+
+
+@pytest.mark.parametrize("stack", stacks())
+def test_a_black_hole_breaks_the_promise(with_psycopg: Installed, stack: str) -> None:
+    """Should one keep it some day, the service may leave the work to it."""
+    app = ("plain:app", "--app-dir", str(APP.parent))
+    with (
+        world(with_psycopg, {"STACK": stack}, app) as it,
+        loaded(it.service.port, [READ], EACH_SECOND) as load,
+    ):
+        wait_for(lambda: len(load.outcomes) > EACH_SECOND, "a second's load")
+        with it.black_hole():
+            begun = time.monotonic()
+            time.sleep(OUTAGE)  # what an outage is
+        ended = time.monotonic()
+        wait_for(lambda: any(each.is_ok for each in load.since(ended)), "a success", 120)
+    known = begun + DEADLINE + 1
+    figures = result(stack, load.outcomes, begun=begun, ended=ended, known=known)
+    results.append(figures)
+    assert figures.longest > DEADLINE + LATE

@@ -1,0 +1,265 @@
+"""A service as a process, a proxy before its database, and what can be done to that database."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from faults.proxy import Proxy
+from project import Project
+from running import PATIENCE, Service, free_port, servers, started
+from test_services import Installed
+
+# Runs in the project: answers SQL that comes line by line with rows, on a connection of its own.
+OBSERVER = """
+import asyncio, asyncpg, json, os, sys
+async def main():
+    connection = None
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        try:
+            if connection is None or connection.is_closed():
+                connection = await asyncpg.connect(os.environ["DATABASE_URL"])
+            rows = [list(row) for row in await connection.fetch(json.loads(line))]
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            connection = None
+            rows = repr(error)
+        print(json.dumps(rows, default=str), flush=True)
+asyncio.run(main())
+"""
+
+# Runs in the project: has pg_ctl do something with the server of a directory.
+PG_CTL = """
+import sys
+from pathlib import Path
+from dev.servers.postgres import run
+data = Path(sys.argv[1])
+run("pg_ctl", data, *sys.argv[2:], "--silent", "--log", str(data / "log"))
+"""
+
+
+# The service's, which is none of a superuser, as those may have more connections than others.
+ROLE = "service"
+SET_UP = (
+    f"CREATE ROLE {ROLE} LOGIN",
+    f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {ROLE}",
+    # A COMMIT that was acknowledged is to survive a crash, unlike where only speed counts.
+    *(f"ALTER SYSTEM RESET {name}" for name in ("fsync", "full_page_writes", "synchronous_commit")),
+    "SELECT pg_reload_conf()",
+)
+
+
+class Observer:
+    """Looks at the database past the proxy and the service."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def rows(self, sql: str) -> list[list[Any]]:
+        """Fails when the server does not answer."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(sql) + "\n")
+        self._process.stdin.flush()
+        rows = json.loads(self._process.stdout.readline())
+        assert isinstance(rows, list), rows
+        return rows
+
+    def value(self, sql: str) -> Any:
+        return self.rows(sql)[0][0]
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that a fault needs."""
+
+    installed: Installed
+    service: Service
+    proxy: Proxy
+    observer: Observer
+    url: str
+    data: Path
+
+    def pg_ctl(self, *arguments: str) -> None:
+        self.installed.run("-c", PG_CTL, str(self.data), *arguments)
+
+    def server_pids(self) -> list[int]:
+        """The server's processes, its own first."""
+        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        return [postmaster, *map(int, children)]
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The server's processes do nothing, while the kernel goes on to acknowledge for them."""
+        pids = self.server_pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def black_hole(self) -> Iterator[None]:
+        """Nothing comes through between the service and the server, in either direction."""
+        self.proxy.swallow()
+        try:
+            yield
+        finally:
+            self.proxy.pass_on()
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """The server has crashed."""
+        self.pg_ctl("stop", "--mode", "immediate")
+        try:
+            yield
+        finally:
+            self.pg_ctl("start", "--wait", "-o", f"-h '' -k {self.data}")
+
+    @contextmanager
+    def locked(self, *tables: str) -> Iterator[None]:
+        """Nobody else can use these tables."""
+        with observing(self.installed, self.url) as holder:
+            holder.rows("BEGIN")
+            holder.rows(f"LOCK TABLE {', '.join(tables)}")
+            yield
+
+    @contextmanager
+    def slow_writes(self, seconds: float) -> Iterator[None]:
+        """A new user takes so many seconds."""
+        self.observer.rows(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$"
+        )
+        self.observer.rows(
+            "CREATE TRIGGER slow BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION slow()"
+        )
+        try:
+            yield
+        finally:
+            self.observer.rows("DROP FUNCTION slow CASCADE")
+
+    @contextmanager
+    def at_most(self, connections: int) -> Iterator[None]:
+        """The server lets the service have no more connections."""
+        self.observer.rows(f"ALTER ROLE {ROLE} CONNECTION LIMIT {connections}")
+        try:
+            yield
+        finally:
+            self.observer.rows(f"ALTER ROLE {ROLE} CONNECTION LIMIT -1")
+
+    def connections(self) -> dict[str, tuple[int, int]]:
+        """How many the server has from each pool, and how many of them are at work."""
+        rows = self.observer.rows(
+            "SELECT split_part(application_name, '/', 2), count(*),"
+            " count(*) FILTER (WHERE state <> 'idle') FROM pg_stat_activity"
+            " WHERE application_name LIKE '%/%' GROUP BY 1"
+        )
+        return {pool: (size, busy) for pool, size, busy in rows}
+
+    def gauges(self) -> dict[str, tuple[int, int]]:
+        """The same as `/metrics` says it; pools without a connection are left out."""
+        text = self.service.call("GET", "/metrics").text
+        found: dict[str, dict[str, int]] = {"db_pool_size": {}, "db_pool_checked_out": {}}
+        for line in text.splitlines():
+            name, _, rest = line.partition("{")
+            if name in found:
+                pool = rest.split('"')[1]
+                found[name][pool] = int(float(rest.rsplit(" ", 1)[1]))
+                assert found[name][pool] >= 0, line
+        return {
+            pool: (size, found["db_pool_checked_out"][pool])
+            for pool, size in found["db_pool_size"].items()
+            if size
+        }
+
+    def kill_connections(self) -> int:
+        """How many there were."""
+        killed = self.observer.value(
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+            " WHERE application_name LIKE '%/%'"
+        )
+        assert isinstance(killed, int)
+        return killed
+
+    def figure(self, sample: str) -> int:
+        """What `/metrics` says of the primary pool; 0 for what has never happened."""
+        text = self.service.call("GET", "/metrics").text
+        found = re.search(rf"^{re.escape(sample)} (\d+)", text, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    def waiting(self) -> int:
+        return self.figure('db_pool_waiting{pool="primary"}')
+
+    def errors(self, kind: str) -> int:
+        return self.figure(f'db_pool_errors_total{{pool="primary",type="{kind}"}}')
+
+    def files(self) -> int:
+        """Open files of the service, sockets among them."""
+        return len(list(Path(f"/proc/{self.service.process.pid}/fd").iterdir()))
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
+    """Seconds until the condition holds; fails when it never does."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, f"waited in vain for {what}"
+        time.sleep(0.02)
+    return time.monotonic() - begun
+
+
+@contextmanager
+def observing(installed: Installed, url: str) -> Iterator[Observer]:
+    log = installed.project.path.with_name("observer.log")
+    command = (installed.python, "-c", OBSERVER)
+    variables = {"DATABASE_URL": url}
+    with started(installed.project, log, *command, talks=True, variables=variables) as process:
+        yield Observer(process)
+
+
+@contextmanager
+def served(
+    project: Project, *command: str | Path, port: int, variables: Mapping[str, str]
+) -> Iterator[Service]:
+    """A service that is ready."""
+    log = project.path.with_name(f"service-{port}.log")
+    with started(project, log, *command, "--port", str(port), variables=variables) as process:
+        service = Service(port, process)
+        service.wait_until_ready(2 * PATIENCE)
+        yield service
+
+
+@contextmanager
+def world(
+    installed: Installed, settings: Mapping[str, str], app: tuple[str, ...] = ("app.main:app",)
+) -> Iterator[World]:
+    """A service with these settings, whose database pools reach their server through a proxy."""
+    with servers(installed.project, installed.python) as variables:
+        url = variables["DATABASE_URL"]
+        data = Path(parse_qs(urlsplit(url).query)["host"][0])
+        database = urlsplit(url).path
+        command: tuple[str | Path, ...] = (installed.python, "-m", "uvicorn", *app)
+        with (
+            observing(installed, url) as observer,
+            Proxy(data / ".s.PGSQL.5432").run() as proxy,
+        ):
+            for statement in SET_UP:
+                observer.rows(statement)
+            behind = f"postgresql://{ROLE}@127.0.0.1:{proxy.port}{database}?sslmode=disable"
+            with served(
+                installed.project,
+                *command,
+                port=free_port(),
+                variables={**variables, "DATABASE_URL": behind, **settings},
+            ) as service:
+                yield World(installed, service, proxy, observer, url, data)
