@@ -54,8 +54,11 @@ faults: .venv/dev ## outages, kills, overload and ends, made on a real service: 
 	@$(FAULTS) --capture=no --quiet
 	@$(BIN)/python -m pytest -m plain --capture=no --quiet
 
-faults-long: .venv/dev ## the same with outages of two minutes; five times, a quarter of an hour each
+faults-long: .venv/dev ## the same with outages of two minutes; five times, then written to the documents
+	@rm -rf build/faults
 	@for round in 1 2 3 4 5; do OUTAGE=120 $(FAULTS) --capture=no --quiet || exit; done
+	@$(BIN)/python -m pytest -m plain --capture=no --quiet
+	@cd tests && ../$(BIN)/python -m faults.publish
 
 demo: service ## every feature, on PostgreSQL, at http://127.0.0.1:$PORT (8000); Ctrl-C stops it
 	@$(MAKE) --no-print-directory -C $(SERVICE) dev RELOAD= PORT=$(PORT)

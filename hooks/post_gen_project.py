@@ -38,7 +38,6 @@ OWNED_BY = [
         [
             "alembic.ini",
             "app/budget",
-            "app/pools/breaker.py",
             "database.mk",
             "app/pools/holds.py",
             "app/pools/postgres.py",

@@ -1,8 +1,10 @@
-"""What was seen in each fault, as a table for people and as JSON."""
+"""What was seen in each fault: kept as JSON, and shown as a table."""
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from faults.load import Outcome, longest, quantile, statuses
 from working_tree import ROOT
@@ -16,8 +18,8 @@ class Result:
 
     fault: str
     what: str
-    requests: int
-    answers: dict[int, int]
+    answers: dict[str, int]
+    """How often there was which status."""
     longest: float
     """Seconds for the slowest answer of all."""
     known_p99: float | None
@@ -26,34 +28,6 @@ class Result:
     """Seconds from the end of the fault to the first success."""
     failed_after: int | None
     """Requests that began after the first success and failed."""
-
-    def row(self) -> str:
-        answers = ", ".join(f"{count} x {status}" for status, count in sorted(self.answers.items()))
-        figures = [
-            self.fault,
-            f"`{self.what}`",
-            answers,
-            seconds(self.longest),
-            seconds(self.known_p99),
-            seconds(self.recovered),
-            "" if self.failed_after is None else str(self.failed_after),
-        ]
-        return f"| {' | '.join(figures)} |"
-
-
-COLUMNS = {
-    "fault": "---",
-    "request": "---",
-    "answers": "---",
-    "slowest": "--:",
-    "p99, once known": "--:",
-    "first success after": "--:",
-    "failed after it": "--:",
-}
-
-
-def seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f} s"
 
 
 def result(
@@ -78,11 +52,11 @@ def result(
     if known is not None and ended is not None:
         p99 = quantile([each for each in outcomes if known <= each.started < ended], 0.99)
     request = outcomes[0].request
+    counted = statuses([each for each in outcomes if each.started >= begun])
     return Result(
         fault=fault,
         what=f"{request.method} {request.path}",
-        requests=len(outcomes),
-        answers=dict(statuses([each for each in outcomes if each.started >= begun])),
+        answers={str(status): counted[status] for status in sorted(counted)},
         longest=longest(outcomes),
         known_p99=p99,
         recovered=None if success is None or ended is None else success - ended,
@@ -90,15 +64,61 @@ def result(
     )
 
 
-def table(results: Iterable[Result]) -> str:
-    head = (f"| {' | '.join(each)} |" for each in (COLUMNS.keys(), COLUMNS.values()))
-    return "\n".join([*head, *(each.row() for each in results)])
+COLUMNS = {
+    "fault": "---",
+    "request": "---",
+    "answers": "---",
+    "slowest": "--:",
+    "p99, once known": "--:",
+    "first success after": "--:",
+    "failed after that": "--:",
+}
+
+
+def table(runs: Sequence[Iterable[Result]]) -> str:
+    """A row for each fault and kind of request, with the spread over all runs."""
+    kinds: dict[tuple[str, str], list[Result]] = {}
+    for run in runs:
+        for each in run:
+            kinds.setdefault((each.fault, each.what), []).append(each)
+    lines = [list(COLUMNS), list(COLUMNS.values()), *(row(each) for each in kinds.values())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def row(same: list[Result]) -> list[str]:
+    names = sorted({status for each in same for status in each.answers})
+    answers = [f"{counts([each.answers.get(name, 0) for each in same])} x {name}" for name in names]
+    return [
+        same[0].fault,
+        f"`{same[0].what}`",
+        ", ".join(answers),
+        seconds([each.longest for each in same]),
+        seconds([each.known_p99 for each in same]),
+        seconds([each.recovered for each in same]),
+        counts([each.failed_after for each in same]),
+    ]
+
+
+def counts(values: Sequence[int | None]) -> str:
+    known = [value for value in values if value is not None]
+    return " to ".join(dict.fromkeys((str(min(known)), str(max(known))))) if known else ""
+
+
+def seconds(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    return " to ".join(dict.fromkeys((f"{min(known):.3f}", f"{max(known):.3f}"))) + " s"
 
 
 def keep(name: str, results: list[Result]) -> None:
-    """In build/faults, and on the screen."""
+    """In build/faults beside those of other runs, and on the screen."""
     FIGURES.mkdir(parents=True, exist_ok=True)
-    (FIGURES / f"{name}.md").write_text(table(results) + "\n", encoding="utf-8")
     figures = [asdict(each) for each in results]
-    (FIGURES / f"{name}.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
-    print(f"\n{table(results)}")
+    file = FIGURES / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}.json"
+    file.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    print(f"\n{table([results])}")
+
+
+def read(file: Path) -> list[Result]:
+    return [Result(**figures) for figures in json.loads(file.read_text(encoding="utf-8"))]

@@ -24,7 +24,7 @@ from faults.load import (
     statuses,
 )
 from faults.results import Result, keep, result
-from faults.world import World, wait_for, world
+from faults.world import World, is_settled, wait_for, world
 from running import group_lives
 from test_services import Install, Installed, install, workshop
 
@@ -90,14 +90,6 @@ def it(running: World) -> Iterator[World]:
     running.observer.rows("DELETE FROM items WHERE name LIKE 'load %'")
     wait_for(lambda: is_settled(running), "peace after the fault")
     wait_for(lambda: running.files() <= files + 2 * SIZE, "closed sockets")
-
-
-def is_settled(it: World) -> bool:
-    """Whether the service is ready, uses nothing, and counts what the server counts."""
-    if it.service.call("GET", "/health/ready").status != 200:
-        return False
-    gauges = it.gauges()
-    return gauges == it.connections() and all(used == 0 for _, used in gauges.values())
 
 
 def by_kind(outcomes: list[Outcome]) -> dict[Request, list[Outcome]]:

@@ -263,3 +263,11 @@ def world(
                 variables={**variables, "DATABASE_URL": behind, **settings},
             ) as service:
                 yield World(installed, service, proxy, observer, url, data)
+
+
+def is_settled(it: World) -> bool:
+    """Whether the service is ready, uses nothing, and counts what the server counts."""
+    if it.service.call("GET", "/health/ready").status != 200:
+        return False
+    gauges = it.gauges()
+    return gauges == it.connections() and all(used == 0 for _, used in gauges.values())

@@ -6,7 +6,7 @@ with `background` runs as long as the service does.
 
 from fastapi import FastAPI
 
-from app import __title__, __version__, deadline, errors, health, logs
+from app import __title__, __version__, body_limit, deadline, errors, health, logs
 from app.lifespan import lifespan
 from app.parts import modules
 from app.settings import Settings, load
@@ -29,6 +29,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(health.router)
     for module in modules("routes"):
         app.include_router(module.router)
+    app.add_middleware(body_limit.BodyLimit, limit=settings.max_body_size)
     app.add_middleware(
         deadline.Deadline, seconds=settings.request_deadline, leftovers=app.state.leftovers
     )

@@ -57,6 +57,12 @@ class Settings(BaseSettings):
         description="Seconds from SIGTERM to exit, the closing of the pools included. A third of "
         "what Kubernetes gives a container before it kills it.",
     )
+    max_body_size: int = Field(
+        10 * 1024 * 1024,
+        ge=1,
+        description="Bytes of a request's body; a longer one is answered with 413. 10 MiB are more "
+        "than a form or a batch needs, and bound the memory that requests take.",
+    )
     retry: RetrySettings = RetrySettings()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",

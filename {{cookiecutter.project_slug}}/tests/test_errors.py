@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import sys
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -20,12 +21,11 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return text
 
 
-def every_pool_error() -> list[type[PoolError]]:
-    kinds = PoolError.__subclasses__()
-    return kinds + [each for kind in kinds for each in kind.__subclasses__()]
+def below(kind: type[PoolError]) -> list[type[PoolError]]:
+    return [each for sub in kind.__subclasses__() for each in (sub, *below(sub))]
 
 
-@pytest.mark.parametrize("kind", every_pool_error())
+@pytest.mark.parametrize("kind", below(PoolError))
 async def test_pool_errors(app: FastAPI, client: httpx.AsyncClient, kind: type[PoolError]) -> None:
     @app.get("/broken")
     async def broken() -> None:
@@ -111,3 +111,28 @@ async def test_the_log_of_a_request(
     assert request["status"] == 200
     assert 0 < request["duration"] < 5
     assert request["request_id"] == request_id
+
+
+@pytest.mark.parametrize("says_how_long", [True, False])
+async def test_a_body_that_is_too_long_is_not_read(
+    app: FastAPI, client: httpx.AsyncClient, says_how_long: bool
+) -> None:
+    sent = 0
+
+    @app.post("/body")
+    async def body(body: dict[str, str]) -> None:
+        """Never gets that far."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(100):
+            sent += 1
+            yield b" " * 2**20
+
+    headers = {"Content-Type": "application/json"}
+    if says_how_long:
+        headers["Content-Length"] = str(100 * 2**20)
+    answer = await client.post("/body", content=pieces(), headers=headers)
+    assert (answer.status_code, answer.json()["status"]) == (413, 413)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert sent <= 12

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from app.errors import Problem
 from app.pools.aiohttp import AiohttpPool, Answer
-from app.pools.base import Unavailable
+from app.pools.base import NotConnected, Unavailable
 from app.retry import Retry, Verdict
 
 log = structlog.get_logger(__name__)
@@ -121,7 +121,8 @@ async def call(
 def verdict(error: Exception) -> Verdict:
     if isinstance(error, NotNow):
         return retry_after(error.answer.headers.get("Retry-After", ""))
-    return isinstance(error, Unavailable)
+    # While the host is away its pool asks for it; whoever asks meanwhile is told at once.
+    return isinstance(error, Unavailable) and not isinstance(error, NotConnected)
 
 
 def retry_after(value: str) -> Verdict:

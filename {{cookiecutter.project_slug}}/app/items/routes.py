@@ -20,15 +20,6 @@ class Inserted(BaseModel):
     inserted: int
 
 
-@router.get("/{item_id}")
-async def read_item(item_id: ItemId, pool: SqlPool, retry: Retrying) -> ItemRead:
-    async def read() -> ItemRead:
-        async with pool.connection() as connection:
-            return await queries.get_item(connection, item_id)
-
-    return await retry.transaction(read, idempotent=True)
-
-
 @router.post("/batch")
 async def insert_items(items: Batch, pool: SqlPool, retry: Retrying) -> Inserted:
     """All items are stored when the answer arrives, or none is."""
@@ -39,3 +30,12 @@ async def insert_items(items: Batch, pool: SqlPool, retry: Retrying) -> Inserted
 
     await retry.transaction(insert)
     return Inserted(inserted=len(items))
+
+
+@router.get("/{item_id}")
+async def read_item(item_id: ItemId, pool: SqlPool, retry: Retrying) -> ItemRead:
+    async def read() -> ItemRead:
+        async with pool.connection() as connection:
+            return await queries.get_item(connection, item_id)
+
+    return await retry.transaction(read, idempotent=True)

@@ -4,16 +4,16 @@ import asyncio
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
 from typing import Annotated
 from urllib.parse import urlsplit
-from weakref import WeakValueDictionary
 
 import aiohttp
 import structlog
@@ -22,6 +22,7 @@ from pydantic import AnyHttpUrl, Field, FilePath, JsonValue, SecretStr, field_va
 
 from app.pools.base import (
     Durations,
+    NotConnected,
     Pool,
     PoolError,
     PoolSettings,
@@ -32,6 +33,7 @@ from app.pools.base import (
     Unavailable,
     figure,
 )
+from app.pools.breaker import Breaker
 from app.pools.sockets import keep_alive
 
 log = structlog.get_logger(__name__)
@@ -199,6 +201,15 @@ class Call:
     """Whether its connection had served another request before."""
 
 
+@dataclass(eq=False)
+class Host:
+    """A host, who talks to it, and whether it can be reached."""
+
+    slots: Slots
+    breaker: Breaker
+    users: int = 0
+
+
 class AiohttpPool:
     """An open pool, which makes requests.
 
@@ -214,8 +225,8 @@ class AiohttpPool:
         self._service = service
         self._connect_timeout = min(settings.connect_timeout, 0.4 * service.deadline)
         self._slots = self._new_slots(settings.limit)
-        # Of the hosts that are being talked to just now.
-        self._slots_of: WeakValueDictionary[tuple[str, str], Slots] = WeakValueDictionary()
+        # Those that are being talked to just now, or looked for.
+        self._hosts: dict[tuple[str, str], Host] = {}
         self._wait = Durations()
         self._request = Durations()
         self._created = 0
@@ -260,7 +271,8 @@ class AiohttpPool:
         call = Call(monotonic())
         try:
             async with (
-                place(self._slots_for(url)),
+                self._host(url) as host,
+                place(host.slots),
                 place(self._slots),
                 self._session.request(
                     method,
@@ -304,7 +316,9 @@ class AiohttpPool:
     async def ping(self) -> None:
         """Any answer of the upstream is a sign of life; so is one that came while all are busy."""
         url = str(self.settings.base_url)
-        if all(slots.taken < slots.size for slots in (self._slots_for(url), self._slots)):
+        async with self._host(url) as host:
+            is_busy = any(slots.taken == slots.size for slots in (host.slots, self._slots))
+        if not is_busy:
             await self.request("HEAD", url)
         elif monotonic() - self._last_answer > self._service.deadline:
             raise Unavailable(self.name, "all connections are busy and no answer came of late")
@@ -313,7 +327,7 @@ class AiohttpPool:
         return HttpStats(
             limit=self._slots.size,
             in_use=self._slots.taken,
-            waiting=sum(slots.waiting for slots in (self._slots, *self._slots_of.values())),
+            waiting=sum(slots.waiting for slots in self._all_slots()),
             wait=self._wait,
             request=self._request,
             connections_created=self._created,
@@ -323,6 +337,8 @@ class AiohttpPool:
 
     async def close(self) -> None:
         """Close all connections; one that cannot even be closed is left to the process's end."""
+        for host in self._hosts.values():
+            await host.breaker.stop()
         try:
             async with asyncio.timeout(self._service.close_timeout):
                 await self._session.close()
@@ -338,12 +354,45 @@ class AiohttpPool:
     def _new_slots(self, size: int) -> Slots:
         return Slots(self.name, size, self.settings.max_waiting, self._connect_timeout)
 
-    def _slots_for(self, url: str) -> Slots:
-        scheme, host, *_ = urlsplit(url)
-        slots = self._slots_of.get((scheme, host))
-        if slots is None:
-            slots = self._slots_of[scheme, host] = self._new_slots(self.settings.limit_per_host)
-        return slots
+    def _all_slots(self) -> Iterator[Slots]:
+        yield self._slots
+        for host in self._hosts.values():
+            yield host.slots
+
+    @asynccontextmanager
+    async def _host(self, url: str) -> AsyncIterator["Host"]:
+        """What is known of the host of a URL, forgotten once there is nothing to know.
+
+        Raises NotConnected at once while it is known to be away.
+        """
+        parts = urlsplit(url)
+        key = (parts.scheme, parts.netloc)
+        host = self._hosts.get(key)
+        if host is None:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            probe = partial(self._probe, parts.hostname or "", port)
+            slots = self._new_slots(self.settings.limit_per_host)
+            host = self._hosts[key] = Host(slots, Breaker(self.name, probe, patience=0))
+        host.users += 1
+        try:
+            await host.breaker.wait()
+            yield host
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            if not isinstance(error, aiohttp.ClientSSLError):  # for which somebody is there
+                host.breaker.trip(NotConnected(self.name, described(error)))
+            raise
+        finally:
+            host.users -= 1
+            if not host.users and not host.breaker.is_tripped:
+                del self._hosts[key]
+
+    async def _probe(self, host: str, port: int, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                _, writer = await asyncio.open_connection(host, port)
+        except OSError as error:
+            raise NotConnected(self.name, type(error).__name__) from error
+        writer.close()
 
     def _sending(self, call: Call) -> aiohttp.ClientMiddlewareType:
         """Allow aiohttp's own retry only where it is needed.

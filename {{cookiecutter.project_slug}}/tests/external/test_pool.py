@@ -2,12 +2,14 @@
 
 import asyncio
 import gzip
+import socket
 import tracemalloc
+from contextlib import suppress
 from time import monotonic
 
 import pytest
 
-from app.pools import aiohttp
+from app.pools import aiohttp, breaker
 from app.pools.aiohttp import AiohttpSettings, open_pool
 from app.pools.base import Service as Told, Unavailable
 from tests.external.conftest import Service, Start
@@ -261,3 +263,50 @@ async def test_closing_is_bounded_though_the_upstream_reads_nothing() -> None:
         may_end.set()
         with pytest.raises(Unavailable):
             await request
+
+
+async def test_a_host_that_is_away_is_found_out_once(
+    start: Start, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "PROBE_EVERY", 0.05)
+    async with start(upstream.url, webhook_url=f"http://127.0.0.1:{free_port()}/") as service:
+        statuses = [(await service.client.post("/webhook", json={})).status_code for _ in range(20)]
+        assert set(statuses) == {502}
+        # One has tried; the others were told.
+        errors = service.pool.stats().errors
+        assert errors == {"ClientConnectorError": 1, "NotConnected": 19}
+        # Other hosts are not concerned.
+        assert (await service.client.get("/external/x")).status_code == 200
+
+
+async def test_a_host_that_is_back_is_found(
+    start: Start, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "PROBE_EVERY", 0.05)
+    port = free_port()
+    async with start(f"http://127.0.0.1:{port}/") as service:
+        assert (await service.client.get("/external/x")).status_code == 502
+        server = await asyncio.start_server(answer_empty, "127.0.0.1", port)
+        async with server:
+
+            async def is_back() -> bool:
+                return (await service.client.get("/external/x")).status_code == 200
+
+            await until(is_back)
+        assert service.figures() == (0, 0)
+
+
+async def answer_empty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(asyncio.IncompleteReadError):
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+        writer.write(head + b"Connection: close\r\n\r\n{}")
+        await writer.drain()
+    writer.close()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
