@@ -25,7 +25,7 @@ SERVICE := build/pooled-service
 COOKIECUTTER = $(BIN)/cookiecutter --config-file build/cookiecutter.yaml --no-input
 BENCHMARKS ?= $(filter-out %/side_by_side.py,$(wildcard benchmarks/*.py))
 
-.PHONY: help check fix test test-fast test-services faults faults-long demo bench service unmonitored requirements clean
+.PHONY: help check fix test test-fast test-services faults faults-long soak demo bench service unmonitored requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 - \2/p' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ faults-long: .venv/dev ## the same with outages of two minutes; five times, then
 	@for round in 1 2 3 4 5; do OUTAGE=120 $(FAULTS) --capture=no --quiet || exit; done
 	@$(BIN)/python -m pytest -m plain --capture=no --quiet
 	@cd tests && ../$(BIN)/python -m faults.publish
+
+soak: .venv/dev ## an hour of load with one fault after another
+	@SOAK=3600 $(FAULTS) tests/faults/test_soak.py --capture=no --quiet
 
 demo: service ## every feature, on PostgreSQL, at http://127.0.0.1:$PORT (8000); Ctrl-C stops it
 	@$(MAKE) --no-print-directory -C $(SERVICE) dev RELOAD= PORT=$(PORT)

@@ -204,6 +204,11 @@ class World:
     def errors(self, kind: str) -> int:
         return self.figure(f'db_pool_errors_total{{pool="primary",type="{kind}"}}')
 
+    def memory(self) -> int:
+        """Bytes that the service has in memory."""
+        pages = Path(f"/proc/{self.service.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGESIZE")
+
     def files(self) -> int:
         """Open files of the service, sockets among them."""
         return len(list(Path(f"/proc/{self.service.process.pid}/fd").iterdir()))

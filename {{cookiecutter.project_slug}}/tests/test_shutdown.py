@@ -15,7 +15,7 @@ from app.shutdown import NOTICE, REQUESTS
 from dev import ROOT
 from tests.waiting import until
 
-GRACE = 4
+GRACE = 2
 
 
 @pytest.fixture
