@@ -47,14 +47,18 @@ def samples(
     if value is None:  # not known yet
         return
     if isinstance(value, Durations):
-        *bounds, total = accumulate(value.counts)
-        for bound, count in zip(BUCKETS, bounds, strict=True):
-            yield "_bucket", {"le": str(float(bound))}, count
-        yield "_bucket", {"le": "+Inf"}, total
-        yield "_count", {}, total
-        yield "_sum", {}, value.sum
+        yield from histogram(value)
     elif isinstance(value, Mapping):
         for part, count in value.items():
             yield suffix, {field.metadata["by"]: part}, count
     else:
         yield suffix, {}, value
+
+
+def histogram(durations: Durations) -> Iterator[Sample]:
+    *bounds, total = accumulate(durations.counts)
+    for bound, count in zip(BUCKETS, bounds, strict=True):
+        yield "_bucket", {"le": str(float(bound))}, count
+    yield "_bucket", {"le": "+Inf"}, total
+    yield "_count", {}, total
+    yield "_sum", {}, durations.sum

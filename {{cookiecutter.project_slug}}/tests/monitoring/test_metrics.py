@@ -81,3 +81,14 @@ async def test_requests_by_route_and_status(client: httpx.AsyncClient) -> None:
     nowhere = {"method": "GET", "route": "none", "status": "404"}
     assert found[name, frozenset(live.items())] == 1
     assert found[name, frozenset(nowhere.items())] == 1
+
+
+async def test_methods_that_are_made_up_are_one_series(client: httpx.AsyncClient) -> None:
+    for method in ("INVENTED", "MADE-UP"):
+        await client.request(method, "/health/live")
+    methods = {
+        dict(labels).get("method")
+        for name, labels in await samples(client)
+        if name == "http_server_request_duration_seconds_count"
+    }
+    assert methods == {"_OTHER"}
