@@ -207,7 +207,7 @@ class Host:
 
     slots: Slots
     breaker: Breaker
-    users: int = 0
+    callers: int = 0
 
 
 class AiohttpPool:
@@ -373,7 +373,7 @@ class AiohttpPool:
             probe = partial(self._probe, parts.hostname or "", port)
             slots = self._new_slots(self.settings.limit_per_host)
             host = self._hosts[key] = Host(slots, Breaker(self.name, probe, patience=0))
-        host.users += 1
+        host.callers += 1
         try:
             await host.breaker.wait()
             yield host
@@ -382,8 +382,8 @@ class AiohttpPool:
                 host.breaker.trip(NotConnected(self.name, described(error)))
             raise
         finally:
-            host.users -= 1
-            if not host.users and not host.breaker.is_tripped:
+            host.callers -= 1
+            if not host.callers and not host.breaker.is_tripped:
                 del self._hosts[key]
 
     async def _probe(self, host: str, port: int, seconds: float) -> None:

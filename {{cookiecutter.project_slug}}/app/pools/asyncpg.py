@@ -192,8 +192,9 @@ class AsyncpgPool:
     async def _acquire(self, pool: DriverPool) -> tuple[PooledConnection, TrackedConnection]:
         """A connection that is of use: the driver replaces what turns out to be closed."""
         while True:
-            # Only a connection that the driver is opening by itself can make this wait.
-            connection = await pool.acquire(timeout=2 * self._timeouts.connect)
+            # Only a connection that is being opened can make this wait.
+            limit = self._timeouts.command + self._timeouts.connect
+            connection = await pool.acquire(timeout=limit)
             # A connection that is closed in this very moment has nothing behind its proxy.
             tracked: TrackedConnection | None = getattr(connection, "itself", None)
             if tracked is None:

@@ -181,8 +181,8 @@ class DatabaseSettings(PoolSettings):
     )
     connect_timeout: Seconds | None = Field(
         None,
-        description="Seconds to connect and log in, and for which a restart of the server is "
-        "waited out. Default: 0.4 of `REQUEST_DEADLINE`, so that a query still fits in after it.",
+        description="Seconds to connect and log in. Default: 0.4 of `REQUEST_DEADLINE`, so that "
+        "a query still fits in after it.",
     )
     lock_timeout: Seconds | None = Field(
         None,
@@ -196,8 +196,8 @@ class DatabaseSettings(PoolSettings):
     )
     command_timeout: Seconds | None = Field(
         None,
-        description="Seconds that the client waits for an answer. Default: 0.8 of "
-        "`REQUEST_DEADLINE`: only a server that is silent gets that far.",
+        description="Seconds that the client waits for an answer, or for a server that restarts. "
+        "Default: 0.8 of `REQUEST_DEADLINE`: only a server that is silent gets that far.",
     )
     idle_in_transaction_timeout: Seconds | None = Field(
         None,
@@ -410,7 +410,7 @@ class Connections:
         self.timeouts = settings.timeouts(name, service.deadline)
         self.server: Server | None = None
         """The server, once it has answered; unknown behind PgBouncer, which shares connections."""
-        patience = self.timeouts.connect if settings.waits_for_server else 0
+        patience = self.timeouts.command if settings.waits_for_server else 0
         self.breaker = Breaker(name, self._probe, patience)
         self._siblings = siblings
         self._pgbouncer = settings.pgbouncer
@@ -453,10 +453,10 @@ class Connections:
     async def connect(self, dsn: str | None = None, **arguments: Any) -> TrackedConnection:
         """Open a connection, as `asyncpg.connect` does; pools have no URL that they could pass.
 
-        A restart of the server is waited out for as long as connecting may take. Raises
+        A restart of the server is waited out for as long as an answer would be. Raises
         NotConnected, Refused, Silent or Contended.
         """
-        end = monotonic() + self.timeouts.connect
+        end = monotonic() + self.timeouts.command
         while True:
             await self.breaker.wait()
             try:

@@ -257,7 +257,7 @@ async def falls_silent(place: Place) -> None:
 # In force before the work begins, and passing ones until it begins again. No connection is had:
 WITHOUT = [
     Failure(restarts, None),
-    Failure(refuses, NotConnected, 503, {"connect_timeout": 0.2}),
+    Failure(refuses, NotConnected, 503, {"command_timeout": 0.2}),
     Failure(has_no_address, NotConnected, 503, url={"host": "nowhere.invalid"}),
     Failure(accepts_and_says_nothing, Silent, 503, {"connect_timeout": 0.2}),
     Failure(lets_nobody_else_in, Contended, 503, url={"role": "crowded"}),  # 53300
