@@ -15,7 +15,7 @@ from app.shutdown import NOTICE, REQUESTS
 from dev import ROOT
 from tests.waiting import until
 
-GRACE = 2
+GRACE = 4
 
 
 @pytest.fixture

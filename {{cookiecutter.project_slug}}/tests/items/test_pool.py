@@ -23,6 +23,7 @@ from tests.items.conftest import raw_pool
 from tests.waiting import cancelled_at_each_step, until
 
 NAME = "raw-pool-under-test"
+HELD = 0.3  # seconds: long beside what the machine does in between
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def settings(proxy: Proxy) -> Settings:
             "min_size": 1,
             "max_size": 2,
             "max_waiting": 1,
-            "acquire_timeout": 0.5,
+            "acquire_timeout": 0.8,
         }
     )
     return settings
@@ -224,6 +225,8 @@ async def test_waits_and_holds_are_measured_as_they_are(
     app: FastAPI, client: httpx.AsyncClient
 ) -> None:
     pool = raw_pool(app)
+    async with pool.connection(), pool.connection():
+        pass  # so that both are open
     waited, held = pool.stats().checkout.sum, pool.stats().hold.sum
     waits: list[float] = []
     holds: list[float] = []
@@ -233,11 +236,11 @@ async def test_waits_and_holds_are_measured_as_they_are(
         async with pool.connection():
             taken = monotonic()
             waits.append(taken - asked)
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(HELD)
         holds.append(monotonic() - taken)
 
     await asyncio.gather(*(use() for _ in range(3)))
-    assert sum(waits) > 0.15
+    assert sum(waits) > HELD
     assert pool.stats().checkout.sum - waited == pytest.approx(sum(waits), rel=0.05)
     assert pool.stats().hold.sum - held == pytest.approx(sum(holds), rel=0.05)
 
