@@ -176,9 +176,12 @@ async def restarts(place: Place) -> None:
     await refuses(place)
     come_back = place.undo.pop_all()
 
+    def refused() -> int:
+        return place.pool.stats().errors.get("NotConnected", 0)
+
     async def come_back_in_time() -> None:
-        asked = place.pool.stats().errors["NotConnected"]
-        await until(lambda: place.pool.stats().errors["NotConnected"] > asked + 1)
+        asked = refused()
+        await until(lambda: refused() > asked + 1)
         await come_back.aclose()
 
     task = asyncio.create_task(come_back_in_time())
