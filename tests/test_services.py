@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.services, pytest.mark.posix]
 
 UV = (sys.executable, "-m", "uv")
 PROBLEM = "application/problem+json"
+PLACE = "kept-as"  # a file in an environment
 
 # Runs in the project: the names of the variables that its settings read.
 VARIABLES = """
@@ -107,6 +108,12 @@ def workshop() -> Iterator[Path]:
         yield Path(directory)
 
 
+def put_away(environment: Path, environments: Path) -> None:
+    """Keep an environment, if there is one, by the name that it has for itself."""
+    if (environment / PLACE).exists():
+        environment.rename(environments / (environment / PLACE).read_text())
+
+
 @pytest.fixture(scope="session")
 def install(bake: Bake, workshop: Path) -> Install:
     """Generate a project and install it into an environment of its own, instead of the last."""
@@ -125,11 +132,22 @@ def install(bake: Bake, workshop: Path) -> Install:
                 UV_PYTHON_DOWNLOADS="never",
             ),
         )
+        python = python or sys.executable
+        environments = workshop / "environments"
+        environments.mkdir(exist_ok=True)
+        # That of the last project with this Python: `uv sync` adds and removes what differs.
+        kept = environments / python.replace("/", "_")
+        put_away(project.path / ".venv", environments)
         shutil.rmtree(project.path, ignore_errors=True)
         # With new times of change, so that nothing that was kept of another project passes for it.
         shutil.copytree(baked.path, project.path, copy_function=shutil.copyfile)
-        project.run(*UV, "venv", "--quiet", "--python", python or sys.executable)
-        project.run(*UV, "sync", "--quiet")
+        if kept.exists():
+            kept.rename(project.path / ".venv")
+        else:
+            project.run(*UV, "venv", "--quiet", "--python", python)
+            (project.path / ".venv" / PLACE).write_text(kept.name)
+        project.run(*UV, "sync", "--quiet", "--exact")
+        (project.path / ".venv").touch()  # newer than what it was made from, for make
         return Installed(project, project.path / ".venv" / "bin" / "python")
 
     return install
@@ -139,7 +157,6 @@ def install(bake: Bake, workshop: Path) -> Install:
 def test_service(install: Install, answers: Answers) -> None:
     installed = install(**answers)
     installed.check()
-    assert documented_variables(installed.project) == set(installed.run("-c", VARIABLES).split())
 
     has_database = any(answers[toggle] for toggle in DATABASE)
     with servers(installed.project, installed.python) as variables:
@@ -157,6 +174,12 @@ def test_service(install: Install, answers: Answers) -> None:
 
 
 DATABASE = ("sqlalchemy_pool", "asyncpg_pool", "multi_db")
+
+
+def test_every_variable_is_documented(install: Install) -> None:
+    """Seen from outside, once; each project's own tests compare its documents with its settings."""
+    installed = install(**EVERYTHING)
+    assert documented_variables(installed.project) == set(installed.run("-c", VARIABLES).split())
 
 
 def documented_variables(project: Project) -> set[str]:

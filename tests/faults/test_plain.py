@@ -32,7 +32,8 @@ def table() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def with_psycopg(installed: Installed) -> Installed:
-    installed.project.run(*UV, "pip", "install", "--quiet", "psycopg[binary,pool]")
+    python = f"--python={installed.python}"
+    installed.project.run(*UV, "pip", "install", "--quiet", python, "psycopg[binary,pool]")
     return installed
 
 
