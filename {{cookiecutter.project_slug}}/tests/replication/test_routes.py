@@ -97,7 +97,7 @@ async def test_reading_pools_cannot_write(settings: Settings, analytics: str) ->
 async def test_figures_have_a_deadline_of_their_own(
     variables: dict[str, str], observer: Connection
 ) -> None:
-    settings = Settings(request_deadline=0.2)
+    settings = Settings(request_deadline=1)
     settings.analytics.url = SecretStr(variables["DATABASE_URL"])
     app = create_app(settings)
     async with LifespanManager(app) as manager:
