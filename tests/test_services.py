@@ -33,7 +33,6 @@ pytestmark = [pytest.mark.services, pytest.mark.posix]
 
 UV = (sys.executable, "-m", "uv")
 PROBLEM = "application/problem+json"
-PLACE = "kept-as"  # a file in an environment
 
 # Runs in the project: the names of the variables that its settings read.
 VARIABLES = """
@@ -108,12 +107,6 @@ def workshop() -> Iterator[Path]:
         yield Path(directory)
 
 
-def put_away(environment: Path, environments: Path) -> None:
-    """Keep an environment, if there is one, by the name that it has for itself."""
-    if (environment / PLACE).exists():
-        environment.rename(environments / (environment / PLACE).read_text())
-
-
 @pytest.fixture(scope="session")
 def install(bake: Bake, workshop: Path) -> Install:
     """Generate a project and install it into an environment of its own, instead of the last."""
@@ -132,22 +125,11 @@ def install(bake: Bake, workshop: Path) -> Install:
                 UV_PYTHON_DOWNLOADS="never",
             ),
         )
-        python = python or sys.executable
-        environments = workshop / "environments"
-        environments.mkdir(exist_ok=True)
-        # That of the last project with this Python: `uv sync` adds and removes what differs.
-        kept = environments / python.replace("/", "_")
-        put_away(project.path / ".venv", environments)
         shutil.rmtree(project.path, ignore_errors=True)
         # With new times of change, so that nothing that was kept of another project passes for it.
         shutil.copytree(baked.path, project.path, copy_function=shutil.copyfile)
-        if kept.exists():
-            kept.rename(project.path / ".venv")
-        else:
-            project.run(*UV, "venv", "--quiet", "--python", python)
-            (project.path / ".venv" / PLACE).write_text(kept.name)
-        project.run(*UV, "sync", "--quiet", "--exact")
-        (project.path / ".venv").touch()  # newer than what it was made from, for make
+        project.run(*UV, "venv", "--quiet", "--python", python or sys.executable)
+        project.run(*UV, "sync", "--quiet")
         return Installed(project, project.path / ".venv" / "bin" / "python")
 
     return install

@@ -360,7 +360,7 @@ class AiohttpPool:
             yield host.slots
 
     @asynccontextmanager
-    async def _host(self, url: str) -> AsyncIterator["Host"]:
+    async def _host(self, url: str) -> AsyncIterator[Host]:
         """What is known of the host of a URL, forgotten once there is nothing to know.
 
         Raises NotConnected at once while it is known to be away.
