@@ -6,7 +6,7 @@ from time import monotonic
 import pytest
 
 from app.pools import breaker
-from app.pools.base import NotConnected, PoolError, Silent
+from app.pools.base import Contended, NotConnected, PoolError, Refused, Silent
 from app.pools.breaker import Breaker
 from tests.waiting import until
 
@@ -17,7 +17,7 @@ class Server:
     """Is there, or away for a reason; counts how often it is asked."""
 
     def __init__(self) -> None:
-        self.error: PoolError | None = None
+        self.error: Exception | None = None
         self.asked: list[float] = []
         self.at_once = 0
         self.most_at_once = 0
@@ -115,3 +115,27 @@ async def test_a_breaker_that_was_stopped_asks_no_more(server: Server) -> None:
     asked = len(server.asked)
     await asyncio.sleep(2 * breaker.PROBE_EVERY)  # nothing is to come, which cannot be awaited
     assert len(server.asked) == asked
+
+
+@pytest.mark.parametrize("kind", [Refused, Contended])
+async def test_who_has_a_connection_to_wait_for_may_wait(
+    server: Server, kind: type[PoolError]
+) -> None:
+    """The server is there, and lets no more in."""
+    tripped = Breaker("pool", server.probe, patience=60)
+    server.error = kind("pool", "no more")
+    tripped.trip(server.error)
+    tripped.check()
+    with pytest.raises(kind):
+        await tripped.wait()
+    await tripped.stop()
+
+
+async def test_a_probe_that_breaks_is_not_the_last(server: Server) -> None:
+    broken = Breaker("pool", server.probe, patience=0)
+    server.error = ValueError("a mistake")
+    broken.trip()
+    with pytest.raises(NotConnected, match="ValueError"):
+        await broken.wait()
+    server.error = None
+    await until(lambda: not broken.is_tripped)

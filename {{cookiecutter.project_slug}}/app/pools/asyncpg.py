@@ -222,7 +222,6 @@ class AsyncpgPool:
 
     async def ping(self) -> None:
         """Test one connection; a busy pool is alive if one came back of late."""
-        self.connections.breaker.check()
         if self._slots.taken < self._slots.size:
             async with self.connection() as connection:
                 server = await connection.fetchrow(SERVER, timeout=self._timeouts.ping)

@@ -9,7 +9,7 @@ from time import monotonic
 
 import structlog
 
-from app.pools.base import PoolError
+from app.pools.base import NotConnected, PoolError, Refused
 
 log = structlog.get_logger(__name__)
 
@@ -63,10 +63,12 @@ class Breaker:
             self._watch = asyncio.create_task(self._probe_until_it_is_back())
 
     def check(self) -> None:
-        """Raise what the server was last found away with, if waiting is of no use."""
-        error = self._error
-        if error is not None and self._left(error) <= 0:
-            raise type(error)(self._pool, error.detail)
+        """Raise what the server was last found away with, if waiting is of no use.
+
+        Not where it only lets no more in: the connections that there are go on to serve.
+        """
+        if isinstance(self._error, NotConnected) and not isinstance(self._error, Refused):
+            self._raise_in_vain(self._error)
 
     async def wait(self) -> None:
         """Return when the server can be asked: at once, unless something has happened to it.
@@ -74,8 +76,10 @@ class Breaker:
         Raises what it was last found away with when waiting is of no use any longer.
         """
         while self._watch is not None:
-            self.check()
-            left = self._left(self._error) if self._error is not None else None
+            left: float | None = None
+            if self._error is not None:
+                self._raise_in_vain(self._error)
+                left = self._left(self._error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._looked.wait()
@@ -85,6 +89,10 @@ class Breaker:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait({self._watch})
+
+    def _raise_in_vain(self, error: PoolError) -> None:
+        if self._left(error) <= 0:
+            raise type(error)(self._pool, error.detail)
 
     def _left(self, error: PoolError) -> float:
         """Seconds for which it is worth waiting that this passes."""
@@ -101,6 +109,9 @@ class Breaker:
                 await self._probe(PROBE_TIMEOUT)
             except PoolError as error:
                 self._found_away(error)
+            except Exception as error:  # or nobody would ever look again
+                log.exception("probe failed", pool=self._pool)
+                self._found_away(NotConnected(self._pool, type(error).__name__))
             else:
                 break
         if self._error is not None:

@@ -235,7 +235,6 @@ class SQLAlchemyPool:
 
     async def ping(self) -> None:
         """Test one idle or new connection; a busy pool is alive if one came back of late."""
-        self.connections.breaker.check()
         if self._usage.slots.taken < self._usage.slots.size:
             async with self.engine.connect() as connection:
                 self.connections.learn(*(await connection.execute(text(SERVER))).one())
