@@ -10,12 +10,12 @@ export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 
 BIN := .venv/bin
 # Services wait more than they compute.
-WORKERS = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
+WORKERS = $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 # These are not on every machine; .ci/run installs them. A test that needs one is left out without.
 NEEDED := pgbouncer:pgbouncer prometheus:prometheus pools_page:chromium
 MISSING = $(foreach pair,$(NEEDED),$(if $(shell command -v $(lastword $(subst :, ,$(pair))) 2> /dev/null),,$(pair)))
 WITHOUT = $(foreach pair,$(MISSING),--ignore tests/test_$(firstword $(subst :, ,$(pair))).py)
-PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(WITHOUT)
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxschedchunk 1 $(WITHOUT)
 # These watch the clock, so that nothing else is to run.
 FAULTS = $(BIN)/python -m pytest -m faults
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
@@ -61,7 +61,7 @@ faults-long: .venv/dev ## the same with outages of two minutes; five times, then
 	@cd tests && ../$(BIN)/python -m faults.publish
 
 soak: .venv/dev ## an hour of load with one fault after another
-	@SOAK=3600 $(FAULTS) tests/faults/test_soak.py --capture=no --quiet
+	@SOAK=3600 $(BIN)/python -m pytest tests/faults/test_soak.py --capture=no --quiet
 
 demo: service ## every feature, on PostgreSQL, at http://127.0.0.1:$PORT (8000); Ctrl-C stops it
 	@$(MAKE) --no-print-directory -C $(SERVICE) dev RELOAD= PORT=$(PORT)

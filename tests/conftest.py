@@ -11,9 +11,22 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 import working_tree
+from combinations import EVERYTHING
 from project import Project, environment
 
 Bake = Callable[..., Project]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that all workers end at about the same time."""
+
+    def weight(item: pytest.Item) -> int:
+        if not item.get_closest_marker("services"):
+            return 0
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        return sum(parameters.get("answers", EVERYTHING).values())
+
+    items.sort(key=weight, reverse=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

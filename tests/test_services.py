@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import pytest
 
+import made_up
 from combinations import ACCEPTED, CHOICES, EVERYTHING, Answers, label
 from conftest import Bake
 from project import Project, environment
@@ -53,17 +54,18 @@ def variables(model, prefix=""):
 print(*variables(Settings))
 """
 
-# Runs in the project: how many others are connected to the database, and the server's process.
+# Runs in the project: how many others are connected to the database, how many of them are at work,
+# and the server's process.
 CONNECTIONS = """
 import asyncio, asyncpg, os, pathlib
 async def main():
     connection = await asyncpg.connect(os.environ["DATABASE_URL"])
-    others = await connection.fetchval(
-        "SELECT count(*) FROM pg_stat_activity"
+    others = await connection.fetchrow(
+        "SELECT count(*), count(*) FILTER (WHERE state <> 'idle') FROM pg_stat_activity"
         " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     )
     directory = pathlib.Path(await connection.fetchval("SHOW data_directory"))
-    print(others, (directory / "postmaster.pid").read_text().split()[0])
+    print(*others, (directory / "postmaster.pid").read_text().split()[0])
 asyncio.run(main())
 """
 
@@ -86,10 +88,10 @@ class Installed:
         self.project.run("make", "check", timeout=900)
         self.project.run("make", "test", timeout=900)
 
-    def connections(self, variables: Mapping[str, str]) -> tuple[int, int]:
-        """How many are connected to the database, and the id of the server's process."""
-        connected, server = self.run("-c", CONNECTIONS, variables=variables).split()
-        return int(connected), int(server)
+    def connections(self, variables: Mapping[str, str]) -> tuple[int, int, int]:
+        """How many are connected to the database, how many work, and the server's process."""
+        connected, busy, server = self.run("-c", CONNECTIONS, variables=variables).split()
+        return int(connected), int(busy), int(server)
 
 
 Install = Callable[..., Installed]
@@ -145,12 +147,15 @@ def test_service(install: Install, answers: Answers) -> None:
         assert ("DATABASE_URL" in variables) == has_database
         with serving(installed.project, installed.python, variables) as service:
             call_every_route(service, answers)
+            made_up.check(service.port, installed.project.path.parent, examples=40)
             if has_database:
-                connected, server = installed.connections(variables)
+                connected, busy, server = installed.connections(variables)
                 assert connected > 0
+                assert busy == 0
+            call_health(service, answers, with_databases=answers["monitoring"] and has_database)
             assert service.stop() == 0
         if has_database:
-            assert installed.connections(variables) == (0, server)
+            assert installed.connections(variables) == (0, 0, server)
     if has_database:
         assert not lives(server)
 

@@ -84,12 +84,13 @@ def running(installed: Installed) -> Iterator[World]:
 def it(running: World) -> Iterator[World]:
     """The service, at peace before and after: nothing is left of the fault."""
     wait_for(lambda: is_settled(running), "peace before the fault")
-    files = running.files()
+    files, tasks = running.files(), running.tasks()
     yield running
     running.observer.rows("DELETE FROM users WHERE name = 'load'")
     running.observer.rows("DELETE FROM items WHERE name LIKE 'load %'")
     wait_for(lambda: is_settled(running), "peace after the fault")
     wait_for(lambda: running.files() <= files + 2 * SIZE, "closed sockets")
+    wait_for(lambda: running.tasks() <= tasks, "the end of all tasks")
 
 
 def by_kind(outcomes: list[Outcome]) -> dict[Request, list[Outcome]]:

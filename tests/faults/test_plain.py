@@ -49,9 +49,8 @@ def stacks() -> list[str]:
 @pytest.mark.parametrize("stack", stacks())
 def test_a_black_hole_breaks_the_promise(with_psycopg: Installed, stack: str) -> None:
     """Should one keep it some day, the service may leave the work to it."""
-    app = ("plain:app", "--app-dir", str(APP.parent))
     with (
-        world(with_psycopg, {"STACK": stack}, app) as it,
+        world(with_psycopg, {"STACK": stack}, APP.stem) as it,
         loaded(it.service.port, [READ], EACH_SECOND) as load,
     ):
         wait_for(lambda: len(load.outcomes) > EACH_SECOND, "a second's load")

@@ -45,6 +45,8 @@ run("pg_ctl", data, *sys.argv[2:], "--silent", "--log", str(data / "log"))
 """
 
 
+APP_DIR = ("--app-dir", str(Path(__file__).parent))
+
 # The service's, which is none of a superuser, as those may have more connections than others.
 ROLE = "service"
 SET_UP = (
@@ -209,6 +211,10 @@ class World:
         pages = Path(f"/proc/{self.service.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGESIZE")
 
+    def tasks(self) -> int:
+        """Tasks of the service, that of this request among them."""
+        return int(self.service.call("GET", "/tasks").text)
+
     def files(self) -> int:
         """Open files of the service, sockets among them."""
         return len(list(Path(f"/proc/{self.service.process.pid}/fd").iterdir()))
@@ -246,14 +252,23 @@ def served(
 
 @contextmanager
 def world(
-    installed: Installed, settings: Mapping[str, str], app: tuple[str, ...] = ("app.main:app",)
+    installed: Installed, settings: Mapping[str, str], app: str = "counted"
 ) -> Iterator[World]:
-    """A service with these settings, whose database pools reach their server through a proxy."""
+    """A service with these settings, whose database pools reach their server through a proxy.
+
+    `app` is the module beside this one that has it.
+    """
     with servers(installed.project, installed.python) as variables:
         url = variables["DATABASE_URL"]
         data = Path(parse_qs(urlsplit(url).query)["host"][0])
         database = urlsplit(url).path
-        command: tuple[str | Path, ...] = (installed.python, "-m", "uvicorn", *app)
+        command: tuple[str | Path, ...] = (
+            installed.python,
+            "-m",
+            "uvicorn",
+            f"{app}:app",
+            *APP_DIR,
+        )
         with (
             observing(installed, url) as observer,
             Proxy(data / ".s.PGSQL.5432").run() as proxy,

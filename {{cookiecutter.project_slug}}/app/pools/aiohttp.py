@@ -136,7 +136,7 @@ class AiohttpSettings(PoolSettings):
     @classmethod
     def holds_certificates(cls, file: Path | None) -> Path | None:
         try:
-            ssl_context(file)
+            verifying(file)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise ValueError("holds no certificate: name a file in PEM form") from error
         return file
@@ -157,8 +157,10 @@ class AiohttpSettings(PoolSettings):
         return open_pool(name, self, service)
 
 
-def ssl_context(ca: Path | None) -> ssl.SSLContext:
-    """Verifies certificates and host names."""
+def verifying(ca: Path | None) -> ssl.SSLContext | bool:
+    """How certificates and host names are verified: against a CA, or as aiohttp does by itself."""
+    if ca is None:
+        return True
     context = ssl.create_default_context(cafile=ca)
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -239,7 +241,7 @@ class AiohttpPool:
                 limit_per_host=settings.limit_per_host,
                 keepalive_timeout=settings.keepalive_timeout,
                 ttl_dns_cache=settings.ttl_dns_cache,
-                ssl=ssl_context(settings.ssl_ca),
+                ssl=verifying(settings.ssl_ca),
                 socket_factory=self._socket,
             ),
             timeout=aiohttp.ClientTimeout(

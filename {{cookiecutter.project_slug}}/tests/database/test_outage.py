@@ -8,11 +8,11 @@ from pydantic import SecretStr
 from app.main import create_app
 from app.pools.postgres import DatabaseSettings
 from app.settings import Settings
-from tests.database.fixtures import proxy
+from tests.database.fixtures import hasty, proxy
 from tests.database.proxy import Proxy
 from tests.waiting import until
 
-__all__ = ["proxy"]
+__all__ = ["hasty", "proxy"]
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def settings(proxy: Proxy) -> Settings:
     return settings
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_start_without_a_database(settings: Settings, proxy: Proxy) -> None:
     app = create_app(settings)
     required = [pool for _, pool in settings.pool_settings() if pool.required]

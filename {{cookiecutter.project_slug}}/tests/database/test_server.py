@@ -15,10 +15,12 @@ from app.pools.postgres import DatabaseSettings, DatabaseStats
 from app.settings import Settings
 from dev.servers.postgres import execute, start
 from tests.database.failures import changed
-from tests.database.fixtures import connections_of
+from tests.database.fixtures import connections_of, hasty
 from tests.database.load import DatabasePool, reading, reads
 from tests.database.servers import directory_of, pg_ctl
 from tests.waiting import until
+
+__all__ = ["hasty"]
 
 NAME = "server-under-test"
 
@@ -51,6 +53,7 @@ def errors(app: FastAPI, kind: str) -> list[int]:
     return [pool.stats().errors.get(kind, 0) for pool in databases(app)]
 
 
+@pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("mode", ["fast", "immediate"], ids=["restart", "crash"])
 async def test_no_read_fails(
     mode: str, app: FastAPI, client: httpx.AsyncClient, own_server: str
@@ -73,6 +76,7 @@ async def test_no_read_fails(
     await observer.close()
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_a_server_that_is_shutting_down(
     app: FastAPI, client: httpx.AsyncClient, own_server: str
 ) -> None:

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy import select
 
 from app.databases import BaseReader
+from app.pools import replica
 from app.pools.postgres import Connection
 from app.pools.replica import position
 from app.users.models import User
@@ -77,19 +78,21 @@ async def test_a_replica_too_far_behind_is_left_out_and_comes_back(
     app: FastAPI,
     client: httpx.AsyncClient,
     on_replica: Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(replica, "LOOK_EVERY", 0.05)
     pool = replica_pool(app)
-    pool._max_lag = 1
+    pool._max_lag = 0.4
     assert pool.is_in
     await on_replica.execute("SELECT pg_wal_replay_pause()")
     created = await create(client, 0)
     client.cookies.clear()
     await until(lambda: not pool.is_in)
-    assert pool.lag > 1
+    assert pool.lag > 0.4
     assert (await client.get(f"/users/{created.json()['id']}")).status_code == 200
     await on_replica.execute("SELECT pg_wal_replay_resume()")
     await until(lambda: pool.is_in)
-    assert pool.lag <= 0.5
+    assert pool.lag <= 0.2
 
 
 async def test_a_replica_that_is_killed_costs_no_read_and_is_back_within_five_seconds(

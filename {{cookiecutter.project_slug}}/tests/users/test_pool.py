@@ -173,6 +173,7 @@ async def test_whoever_is_cancelled_while_a_dead_connection_is_replaced_keeps_no
     await until(agree)  # the server may have yet to notice that a client is gone
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_with_the_server_silent_requests_end_at_the_deadline_and_it_heals(
     app: FastAPI, client: httpx.AsyncClient, proxy: Proxy
 ) -> None:

@@ -14,8 +14,13 @@ from pydantic import SecretStr
 
 from app.pools.postgres import DatabaseSettings
 from app.settings import Settings
+from tests.database.fixtures import hasty
 from tests.database.servers import pg_ctl
 from tests.waiting import until
+
+__all__ = ["hasty"]
+
+pytestmark = pytest.mark.usefixtures("hasty")
 
 SIZE = 5
 NAME = "gauges-under-test"
@@ -136,13 +141,19 @@ async def test_after_requests_that_were_cancelled(app: FastAPI, watch: Watch) ->
 
 async def test_after_backends_were_killed(own_server: str, watch: Watch) -> None:
     assert set(await watch.read(SIZE)) == {200}
+    before = await watch.truth()
     connection = await asyncpg.connect(own_server)
     await connection.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-        " WHERE application_name LIKE $1",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE $1",
         f"{NAME}/%",
     )
     await connection.close()
+
+    async def are_gone() -> bool:
+        now = await watch.truth()
+        return all(now[pool] < before[pool] for pool in watch.pools)
+
+    await until(are_gone)
     await until(watch.agree)
     assert set(await watch.read(SIZE)) == {200}
     await until(watch.agree)
