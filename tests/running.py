@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
@@ -85,6 +85,15 @@ class Service:
         """Ask the service to end, as an orchestrator does, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
+    """Seconds until the condition holds; fails when it never does."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, f"waited in vain for {what}"
+        time.sleep(0.02)
+    return time.monotonic() - begun
 
 
 def free_port() -> int:

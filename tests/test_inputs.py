@@ -6,7 +6,8 @@ import pytest
 
 import made_up
 from combinations import EVERYTHING
-from faults.world import World, is_settled, wait_for, world
+from faults.world import World, is_settled, world
+from running import wait_for
 from test_services import Install, install, workshop
 
 __all__ = ["install", "workshop"]

@@ -1,103 +1,176 @@
 """Both drivers behind a real PgBouncer in transaction mode."""
 
+import asyncio
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 
-from running import PATIENCE, free_port, servers, serving
-from test_services import Install, install, workshop
+from faults.load import Load, Request, clients, loaded, longest, statuses
+from faults.test_database import BACK, DEADLINE, MAX_WAITING, READS, SETTINGS, SIZE, WRITES
+from faults.test_database import check_rows as check
+from faults.world import World, directory_of, world
+from running import free_port, wait_for
+from test_services import Install, Installed, install, workshop
 
 __all__ = ["install", "workshop"]
 
 pytestmark = [pytest.mark.services, pytest.mark.posix]
 
-REQUESTS = 5000
+BEHIND = {**SETTINGS, "PRIMARY__PGBOUNCER": "true", "ASYNCPG__PGBOUNCER": "true"}
 
 
-def wait_until_it_listens(port: int) -> None:
-    end = time.monotonic() + PATIENCE
-    while True:
+class PgBouncer:
+    """Before a server, with few connections to share."""
+
+    def __init__(self, **settings: object) -> None:
+        self._settings = settings
+        self._command: list[str] = []
+        self._process: subprocess.Popen[bytes]
+        self._socket = Path()
+
+    @contextmanager
+    def before(self, url: str) -> Iterator[tuple[Path, Mapping[str, str]]]:
+        """Its socket; the service needs no variables for it."""
+        assert shutil.which("pgbouncer"), "install PgBouncer: apt-get install pgbouncer"
+        host = directory_of(url)
+        database = urlsplit(url).path.removeprefix("/")
+        port = free_port()
+        with tempfile.TemporaryDirectory(prefix="pgbouncer-", dir="/tmp") as directory:
+            settings = {
+                "listen_port": port,
+                "unix_socket_dir": directory,
+                "auth_type": "any",
+                "pool_mode": "transaction",
+                "default_pool_size": 5,
+                "max_client_conn": 200,
+                **self._settings,
+            }
+            lines = [f"{name} = {value}" for name, value in settings.items()]
+            file = Path(directory, "pgbouncer.ini")
+            file.write_text(
+                f"[databases]\n{database} = host={host} user=postgres\n"
+                f"[pgbouncer]\n{os.linesep.join(lines)}\n"
+            )
+            self._socket = Path(directory, f".s.PGSQL.{port}")
+            self._command = ["pgbouncer", str(file)]
+            if os.geteuid() == 0:  # it refuses to run as root, and only the owner sees the socket
+                shutil.chown(directory, host.owner())
+                self._command = ["pgbouncer", "-u", host.owner(), str(file)]
+            self._start()
+            try:
+                yield self._socket, {}
+            finally:
+                self._stop()
+
+    def restart(self) -> None:
+        """Crash, and come back."""
+        self._stop()
+        self._start()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What PAUSE does, and RESUME."""
+        self._process.send_signal(signal.SIGUSR1)
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except ConnectionRefusedError:
-            assert time.monotonic() < end, f"nothing listens on {port}"
-            time.sleep(0.05)
-
-
-@contextmanager
-def pgbouncer(url: str) -> Iterator[str]:
-    """The URL of a PgBouncer before the server of `url`, with few connections to share."""
-    port = free_port()
-    host = parse_qs(urlsplit(url).query)["host"][0]
-    database = urlsplit(url).path.removeprefix("/")
-    with tempfile.TemporaryDirectory(prefix="pgbouncer-", dir="/tmp") as directory:
-        Path(directory).chmod(0o755)
-        settings = Path(directory, "pgbouncer.ini")
-        settings.write_text(f"""
-[databases]
-{database} = host={host} user=postgres
-
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-default_pool_size = 5
-max_client_conn = 200
-""")
-        command = ["pgbouncer", str(settings)]
-        if os.geteuid() == 0:  # it refuses to run as root, and only the owner sees the socket
-            command = ["pgbouncer", "-u", Path(host).owner(), str(settings)]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        try:
-            wait_until_it_listens(port)
-            yield f"postgresql://postgres@127.0.0.1:{port}/{database}"
+            yield
         finally:
-            process.kill()
-            process.wait()
+            self._process.send_signal(signal.SIGUSR2)
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL)
+        wait_for(self._listens, "PgBouncer")
+
+    def _stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._socket.unlink()
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self._socket)) == 0
 
 
-def test_mixed_requests_over_both_drivers(install: Install) -> None:
-    assert shutil.which("pgbouncer"), "install PgBouncer: apt-get install pgbouncer"
-    installed = install(sqlalchemy_pool=True, asyncpg_pool=True, aiohttp_pool=False)
-    with (
-        servers(installed.project, installed.python) as variables,
-        pgbouncer(variables["DATABASE_URL"]) as url,
-    ):
-        behind = {
-            **variables,
-            "DATABASE_URL": url,
-            "PRIMARY__PGBOUNCER": "true",
-            "ASYNCPG__PGBOUNCER": "true",
-        }
-        with serving(installed.project, installed.python, behind) as service:
+@pytest.fixture
+def bouncer() -> PgBouncer:
+    return PgBouncer()
 
-            def call(number: int) -> int:
-                match number % 5:
-                    case 0:
-                        body = {"name": "x", "email": f"{number}@example.com"}
-                        return service.call("POST", "/users", body).status
-                    case 1:
-                        items = [{"name": "x", "value": {"n": number}}]
-                        return service.call("POST", "/items/batch", items).status
-                    case 2 | 3:
-                        return service.call("GET", "/items/1").status
-                    case _:
-                        return service.call("GET", "/users/1").status
 
-            with ThreadPoolExecutor(16) as pool:
-                statuses = list(pool.map(call, range(REQUESTS)))
-            assert {status for status in statuses if status not in (200, 201)} == set()
-            assert len(statuses) == REQUESTS
+@pytest.fixture
+def it(install: Install, bouncer: PgBouncer) -> Iterator[World]:
+    installed: Installed = install(sqlalchemy_pool=True, asyncpg_pool=True, monitoring=True)
+    with world(installed, BEHIND, surroundings=bouncer.before) as it:
+        tasks = it.tasks()
+        yield it
+        for pool in ("primary", "asyncpg"):
+            for figure in ("checked_out", "waiting"):
+                assert it.figure(f'db_pool_{figure}{{pool="{pool}"}}') == 0
+        wait_for(lambda: it.tasks() <= tasks, "the end of all tasks")
+
+
+def test_mixed_requests_over_both_drivers(it: World) -> None:
+    load = Load()
+    requests = [*READS, *READS, *WRITES]
+    asyncio.run(clients(it.service.port, requests, load, each=4, number=210))
+    assert len(load.outcomes) > 5000
+    assert statuses(load.outcomes).keys() == {200, 201}
+    check(it, load.outcomes)
+
+
+def test_a_restart_costs_no_read(it: World, bouncer: PgBouncer) -> None:
+    each_second = (SIZE + MAX_WAITING) / 2
+    with loaded(it.service.port, READS, each_second) as load:
+        wait_for(lambda: len(load.outcomes) > each_second, "a second's load")
+        bouncer.restart()
+        ended = time.monotonic()
+        wait_for(lambda: len(load.since(ended)) > 3 * each_second, "three seconds' load")
+    assert statuses(load.outcomes).keys() == {200}, Counter(each.text for each in load.outcomes)
+
+
+def test_a_pause_costs_nothing(it: World, bouncer: PgBouncer) -> None:
+    """As long as all that come meanwhile find a place in the queue."""
+    pause = 0.3 * DEADLINE
+    each_second = (SIZE + MAX_WAITING) / pause
+    with loaded(it.service.port, [*READS, *WRITES], each_second) as load:
+        wait_for(lambda: len(load.outcomes) > each_second, "a second's load")
+        with bouncer.paused():
+            time.sleep(pause)  # what a pause is
+        ended = time.monotonic()
+        wait_for(lambda: len(load.since(ended)) > 2 * each_second, "two seconds' load")
+    assert statuses(load.outcomes).keys() == {200, 201}, Counter(
+        each.text for each in load.outcomes
+    )
+    check(it, load.outcomes)
+
+
+class TestFull:
+    """One connection for all, for which nobody waits longer than a second."""
+
+    @pytest.fixture
+    def bouncer(self) -> PgBouncer:
+        return PgBouncer(default_pool_size=1, query_wait_timeout=1)
+
+    def test_who_waits_in_vain_is_told_in_time(self, it: World) -> None:
+        read = Request("GET", "/users/1")
+        load = Load()
+        with it.locked("users"):
+            asyncio.run(clients(it.service.port, [read], load, each=SIZE, number=2))
+        assert statuses(load.outcomes).keys() <= {503, 504}
+        assert longest(load.outcomes) <= DEADLINE + 1  # other tests run at the same time
+        after = Load()
+
+        def is_back() -> bool:
+            asyncio.run(clients(it.service.port, [read], after, each=1, number=1))
+            return after.outcomes[-1].is_ok
+
+        wait_for(is_back, "a success", BACK + 1)

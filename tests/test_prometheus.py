@@ -1,7 +1,6 @@
 """What monitoring/ holds, on a real Prometheus, in which each minute is a second."""
 
 import json
-import math
 import os
 import re
 import shutil
@@ -9,21 +8,28 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import yaml
 
 from combinations import EVERYTHING, TOGGLES, label
 from conftest import Bake
+from monitor import (
+    Prometheus,
+    asked,
+    fired,
+    hastened,
+    prometheus,
+    rules,
+    values,
+)
 from project import Project
-from running import PATIENCE, Service, free_port, servers, started, used
+from running import PATIENCE, Service, free_port, servers, started, used, wait_for
 from test_services import Install, Installed, install, workshop
 
 __all__ = ["install", "workshop"]
@@ -36,8 +42,7 @@ MIXES = [
     EVERYTHING,
 ]
 
-# Half as often as the project's configuration says: scraping so fast is work.
-SCRAPE_INTERVAL = "30s"
+LONG = 2 * PATIENCE
 
 # The service while all is well: small pools, as all of them share one server.
 HEALTHY = {
@@ -115,14 +120,6 @@ asyncio.run(main())
 """
 
 
-@dataclass(frozen=True)
-class Prometheus(Service):
-    """A Prometheus that knows its targets."""
-
-    since: float = 0
-    """From when on it does, in seconds since the epoch."""
-
-
 def promtool(*arguments: str, directory: Path) -> None:
     __tracebackhide__ = True
     assert shutil.which("promtool"), "install Prometheus: apt-get install prometheus"
@@ -155,47 +152,33 @@ def test_alerts_dashboards_and_readme_on_a_real_service(install: Install) -> Non
         with service(installed, port, variables | replicas | HEALTHY) as healthy:
             targets = {"service": port, "invented": behind.server_port}
             monitor = stack.enter_context(prometheus(project, targets))
-            while_all_is_well(healthy, monitor)
-        wait_for(lambda: fired(monitor) >= WHEN_STOPPED, "the alerts of a stopped service")
+            with used(healthy, LOAD, 0.05) as statuses:
+                pools = 'count({__name__=~"db_pool_size|http_pool_limit",job="service"})'
+                wait_for(lambda: values(monitor, pools) == [5], "the figures of all pools")
+                wait_for(lambda: statuses.total() > 100, "some requests")
+            assert statuses.keys() == {200}
+            assert {rule["health"] for rule in rules(monitor)} == {"ok"}
+        wait_for(lambda: fired(monitor) >= WHEN_STOPPED, "the alerts of a stopped service", LONG)
         assert fired(monitor) == WHEN_STOPPED
 
         behind.is_slow = behind.invents = True
         with service(installed, port, variables | FRAIL) as frail, used(frail, OVERLOAD, 0.1):
             log = project.path.with_name("faults.log")
             with started(project, log, installed.python, "-c", FAULTS, variables=variables):
-                wait_for(lambda: fired(monitor) >= WHEN_OVERLOADED, "the alerts of an overload")
+                wait_for(
+                    lambda: fired(monitor) >= WHEN_OVERLOADED, "the alerts of an overload", LONG
+                )
                 assert said_badly(monitor) == []
                 assert named(project) - exported(monitor) == set()
                 assert undocumented(project, monitor) == set()
             behind.stop()
             stop_postgres(url)
-            wait_for(lambda: fired(monitor) >= WHEN_CUT_OFF, "the alerts of a service cut off")
+            wait_for(
+                lambda: fired(monitor) >= WHEN_CUT_OFF, "the alerts of a service cut off", LONG
+            )
             assert without_data(project, monitor) == []
         seen = WHEN_STOPPED | WHEN_OVERLOADED | WHEN_CUT_OFF
         assert {rule["name"] for rule in rules(monitor)} == {alert for alert, _ in seen}
-
-
-def while_all_is_well(healthy: Service, monitor: Prometheus) -> None:
-    """Fail if anything fires at a service that is used and has enough of everything.
-
-    It is watched for longer than any alert's window and `for` together.
-    """
-    with used(healthy, LOAD, 0.05) as statuses:
-        scrapes = 'sum(sum_over_time(up{job="service"}[1h]))'
-        wait_for(lambda: values(monitor, scrapes) >= [32], "a quarter of an hour")
-        pools = 'count({__name__=~"db_pool_size|http_pool_limit",job="service"})'
-        assert values(monitor, pools) == [5]
-    assert statuses.keys() == {200}
-    assert {rule["health"] for rule in rules(monitor)} == {"ok"}
-    # On a machine that has much else to do, a scrape may take longer than its half second.
-    assert fired(monitor) - {("ServiceDown", "")} == set()
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 2 * PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.2)
 
 
 class Upstream(ThreadingHTTPServer):
@@ -285,87 +268,6 @@ def service(installed: Installed, port: int, variables: Mapping[str, str]) -> It
 def stop_postgres(url: str) -> None:
     directory = parse_qs(urlsplit(url).query)["host"][0]
     os.kill(int(Path(directory, "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
-
-
-def hastened(text: str) -> str:
-    """A text whose durations are a sixtieth of what they were, so that a minute is a second."""
-    milliseconds = {"s": 1000, "m": 60_000, "h": 3_600_000}
-
-    def shorter(duration: re.Match[str]) -> str:
-        return f"{int(duration[1]) * milliseconds[duration[2]] // 60}ms"
-
-    return re.sub(r"\b(\d+)([smh])\b", shorter, text)
-
-
-@contextmanager
-def prometheus(project: Project, targets: Mapping[str, int]) -> Iterator[Prometheus]:
-    """A Prometheus with the project's configuration and rules, hastened.
-
-    The project's only job is done for each of `targets`, which are ports on loopback, by that name.
-    """
-    directory = project.path.with_name("prometheus")
-    shutil.rmtree(directory, ignore_errors=True)
-    (directory / "alerts").mkdir(parents=True)
-    for file in (project.path / "monitoring").glob("alerts/*.yml"):
-        (directory / "alerts" / file.name).write_text(hastened(file.read_text()))
-    config = yaml.safe_load(project.read("monitoring/prometheus.yml"))
-    config["global"] = dict.fromkeys(config["global"], hastened(SCRAPE_INTERVAL))
-    (job,) = config["scrape_configs"]
-    assert job["job_name"] == "service"
-    config["scrape_configs"] = [
-        job | {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-        for name, target in targets.items()
-    ]
-    (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = free_port()
-    command = (
-        "prometheus",
-        f"--config.file={directory / 'prometheus.yml'}",
-        f"--storage.tsdb.path={directory / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        f"--query.lookback-delta={hastened('5m')}",
-    )
-    with started(project, directory / "log", *command) as process:
-        monitor = Prometheus(port, process)
-
-        def is_ready() -> bool:
-            with suppress(OSError):
-                return monitor.call("GET", "/-/ready").status == 200
-            return False
-
-        wait_for(is_ready, "Prometheus")
-        # It finds its targets only after some seconds, and until then takes them for gone.
-        wait_for(lambda: values(monitor, 'up{job="service"}') == [1], "the first scrape")
-        wait_for(lambda: not values(monitor, FIRING), "the end of the first alerts")
-        yield Prometheus(port, process, time.time())
-
-
-FIRING = 'ALERTS{alertstate="firing"}'
-
-
-def asked(monitor: Prometheus, path: str, **parameters: str) -> Any:
-    answer = monitor.call("GET", f"/api/v1/{path}?{urlencode(parameters)}")
-    assert answer.status == 200, answer.text
-    return answer.json["data"]
-
-
-def values(monitor: Prometheus, expression: str) -> list[float]:
-    """The values of now, without those that are not a number."""
-    series = asked(monitor, "query", query=expression)["result"]
-    found = [float(each["value"][1]) for each in series]
-    return [value for value in found if not math.isnan(value)]
-
-
-def rules(monitor: Prometheus) -> list[dict[str, Any]]:
-    return [rule for group in asked(monitor, "rules")["groups"] for rule in group["rules"]]
-
-
-def fired(monitor: Prometheus) -> set[tuple[str, str]]:
-    """The alerts that have fired so far, and for which pool."""
-    milliseconds = round(1000 * (time.time() - monitor.since))
-    expression = f"count by (alertname, pool) (count_over_time({FIRING}[{milliseconds}ms]))"
-    series = asked(monitor, "query", query=expression)["result"]
-    return {(each["metric"]["alertname"], each["metric"].get("pool", "")) for each in series}
 
 
 def said_badly(monitor: Prometheus) -> list[str]:

@@ -4,15 +4,14 @@ import json
 import os
 import re
 import signal
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPException
 
 import pytest
 
 from combinations import EVERYTHING
-from running import PATIENCE, Service, free_port, servers, started, used
+from running import PATIENCE, Service, free_port, servers, started, used, wait_for
 from test_services import Install, Installed, install, workshop
 
 __all__ = ["install", "workshop"]
@@ -50,13 +49,6 @@ class Workers(Service):
         for pool, worker, size in SIZE.findall(text):
             sizes.setdefault(worker, {})[pool] = float(size)
         return sizes
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.05)
 
 
 def connections(installed: Installed, variables: Mapping[str, str]) -> dict[str, float]:

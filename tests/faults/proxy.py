@@ -43,6 +43,14 @@ class Proxy:
         """Pass everything on again. What was swallowed is lost, with its connections."""
         self._do(self._recover)
 
+    def hold(self) -> None:
+        """Pass nothing on, as a network that loses packets for a while."""
+        self._do(self._swallow)
+
+    def release(self) -> None:
+        """Pass on what was held, which a network sends again."""
+        self._do(self._release)
+
     def _do(self, work: Callable[..., Any], *arguments: object) -> Any:
         return asyncio.run_coroutine_threadsafe(work(*arguments), self._loop).result(10)
 
@@ -54,6 +62,9 @@ class Proxy:
 
     async def _swallow(self) -> None:
         self._passes.clear()
+
+    async def _release(self) -> None:
+        self._passes.set()
 
     async def _recover(self) -> None:
         # A real network would have dropped the packets: what was sent into it does not come out.

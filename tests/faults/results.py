@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from faults.load import Outcome, longest, quantile, statuses
@@ -28,6 +28,27 @@ class Result:
     """Seconds from the end of the fault to the first success."""
     failed_after: int | None
     """Requests that began after the first success and failed."""
+    alerts: list[str] = field(default_factory=list)
+    """What fired during the fault or after it."""
+
+
+@dataclass
+class Record:
+    """All that was seen so far."""
+
+    results: list[Result] = field(default_factory=list)
+
+    def add(self, fault: str, outcomes: list[Outcome], **moments: float) -> Result:
+        """What `result` makes of requests of one kind."""
+        self.results.append(result(fault, outcomes, **moments))
+        return self.results[-1]
+
+    def add_alerts(self, fault: str, alerts: Iterable[tuple[str, str]]) -> None:
+        """Say of a fault which alerts fired, each with its pool."""
+        names = sorted(f"{name} ({pool})" if pool else name for name, pool in alerts)
+        self.results = [
+            replace(each, alerts=names) if each.fault == fault else each for each in self.results
+        ]
 
 
 def result(
@@ -72,6 +93,7 @@ COLUMNS = {
     "p99, once known": "--:",
     "first success after": "--:",
     "failed after that": "--:",
+    "alerts": "---",
 }
 
 
@@ -96,6 +118,7 @@ def row(same: list[Result]) -> list[str]:
         seconds([each.known_p99 for each in same]),
         seconds([each.recovered for each in same]),
         counts([each.failed_after for each in same]),
+        ", ".join(sorted(set.intersection(*(set(each.alerts) for each in same)))),
     ]
 
 

@@ -8,10 +8,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import pytest
 
-from combinations import EVERYTHING
 from faults.load import (
     Load,
     Outcome,
@@ -23,12 +24,11 @@ from faults.load import (
     quantile,
     statuses,
 )
-from faults.results import Result, keep, result
-from faults.world import World, is_settled, wait_for, world
-from running import group_lives
-from test_services import Install, Installed, install, workshop
-
-__all__ = ["install", "workshop"]
+from faults.results import Record
+from faults.world import Observer, World, is_settled, world
+from monitor import Prometheus, fired, firing, prometheus, values
+from running import group_lives, wait_for
+from test_services import Installed
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.posix]
 
@@ -52,6 +52,7 @@ SETTINGS = {
 }
 
 LIVE = Request("GET", "/health/live")
+READY = Request("GET", "/health/ready")
 READS = [Request("GET", "/users/1"), Request("GET", "/items/1")]
 WRITES = [
     Request("POST", "/users", lambda n: {"name": "load", "email": f"{n}@load"}),
@@ -59,25 +60,40 @@ WRITES = [
 ]
 EACH_SECOND = 60
 
-results: list[Result] = []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def table() -> Iterator[None]:
-    """All that was seen, kept and shown at the end."""
-    yield
-    keep("faults", results)
-
-
-@pytest.fixture(scope="module")
-def installed(install: Install) -> Installed:
-    return install(**EVERYTHING)
-
 
 @pytest.fixture(scope="module")
 def running(installed: Installed) -> Iterator[World]:
     with world(installed, SETTINGS) as it:
         yield it
+
+
+@pytest.fixture(scope="module")
+def monitor(running: World) -> Iterator[Prometheus]:
+    """A Prometheus that watches the service, for which a minute is a second."""
+    with prometheus(running.installed.project, {"service": running.service.port}) as monitor:
+        yield monitor
+
+
+class Watch:
+    """Whether the alerts that a fault is to have did fire."""
+
+    def __init__(self, monitor: Prometheus, record: Record) -> None:
+        self._monitor = monitor
+        self._record = record
+
+    @contextmanager
+    def expects(self, fault: str, *alerts: tuple[str, str]) -> Iterator[None]:
+        """Fail unless these fire in the context, or soon after it, and did not before."""
+        wait_for(lambda: not firing(self._monitor) & set(alerts), "the end of earlier alerts")
+        begun = time.time()
+        yield
+        wait_for(lambda: fired(self._monitor, begun) >= set(alerts), f"alerts of {fault}", 10)
+        self._record.add_alerts(fault, alerts)
+
+
+@pytest.fixture
+def watch(monitor: Prometheus, record: Record) -> Watch:
+    return Watch(monitor, record)
 
 
 @pytest.fixture
@@ -100,10 +116,11 @@ def by_kind(outcomes: list[Outcome]) -> dict[Request, list[Outcome]]:
     return found
 
 
-def check_rows(it: World, outcomes: list[Outcome]) -> None:
+def check_rows(it: World, outcomes: list[Outcome], observer: Observer | None = None) -> None:
     """Fail if a row of an acknowledged write is missing, or one is there that nobody asked for."""
-    users = it.observer.rows("SELECT split_part(email, '@', 1)::int FROM users WHERE name = 'load'")
-    items = it.observer.rows("SELECT value::int FROM items WHERE name LIKE 'load %'")
+    observer = observer or it.observer
+    users = observer.rows("SELECT split_part(email, '@', 1)::int FROM users WHERE name = 'load'")
+    items = observer.rows("SELECT value::int FROM items WHERE name LIKE 'load %'")
     for path, rows in (("/users", users), ("/items/batch", items)):
         stored = [row[0] for row in rows]
         writes = [each for each in outcomes if each.request.path == path]
@@ -112,19 +129,17 @@ def check_rows(it: World, outcomes: list[Outcome]) -> None:
         assert set(stored) <= {each.number for each in writes}
 
 
-def check_outage(fault: str, load: Load, begun: float, ended: float) -> None:
+def check_outage(record: Record, fault: str, load: Load, begun: float, ended: float) -> None:
     """The promises of an outage: for each kind of request and for the service as a whole."""
     # When work that was begun has failed, and the first probe after it.
     known = begun + DEADLINE + 1
     kinds = by_kind(load.outcomes)
-    live = result(fault, kinds.pop(LIVE), begun=begun, ended=ended, known=known)
-    results.append(live)
+    live = record.add(fault, kinds.pop(LIVE), begun=begun, ended=ended, known=known)
     assert live.answers.keys() == {"200"}
     assert live.longest <= LATE
     assert live.known_p99 is not None
     for outcomes in kinds.values():
-        figures = result(fault, outcomes, begun=begun, ended=ended, known=known)
-        results.append(figures)
+        figures = record.add(fault, outcomes, begun=begun, ended=ended, known=known)
         assert figures.answers.keys() <= {"200", "201", "503", "504"}
         assert figures.longest <= DEADLINE + LATE + live.longest
         assert figures.known_p99 is not None
@@ -133,12 +148,29 @@ def check_outage(fault: str, load: Load, begun: float, ended: float) -> None:
         assert figures.recovered <= BACK
         assert figures.failed_after == 0
     # All connections and both queues, and those that are just answered.
-    assert load.most_in_flight <= 2 * (SIZE + MAX_WAITING) + EACH_SECOND * AT_ONCE
+    assert load.most_in_flight <= 2 * (SIZE + MAX_WAITING) + EACH_SECOND * LATE
+
+
+def test_nothing_fires_while_all_is_well(it: World, monitor: Prometheus) -> None:
+    """For longer than any alert's window and `for` together."""
+    begun = time.time()
+    with loaded(it.service.port, [LIVE, READY, *READS, *WRITES], EACH_SECOND) as load:
+        scrapes = 'sum(sum_over_time(up{job="service"}[1h]))'
+        [before] = values(monitor, scrapes)
+        wait_for(lambda: values(monitor, scrapes) >= [before + 32], "a quarter of an hour")
+    assert statuses(load.outcomes).keys() <= {200, 201}
+    assert fired(monitor, begun) == set()
 
 
 @pytest.mark.parametrize("fault", ["black hole", "stopped server", "server down"])
-def test_an_outage(it: World, fault: str) -> None:
-    with loaded(it.service.port, [LIVE, *READS, *WRITES], EACH_SECOND) as load:
+def test_an_outage(record: Record, it: World, watch: Watch, fault: str) -> None:
+    name = f"{fault}, {OUTAGE:g} s"
+    unreachable = [("DatabaseUnreachable", pool) for pool in ("primary", "asyncpg")]
+    with (
+        watch.expects(name, *unreachable, ("ServiceErrors", ""), ("ServiceNotReady", "")),
+        loaded(it.service.port, [READY], 2),
+        loaded(it.service.port, [LIVE, *READS, *WRITES], EACH_SECOND) as load,
+    ):
         wait_for(lambda: len(load.outcomes) > EACH_SECOND, "a second's load")
         with {"black hole": it.black_hole, "stopped server": it.stopped, "server down": it.down}[
             fault
@@ -148,13 +180,13 @@ def test_an_outage(it: World, fault: str) -> None:
             attempts = it.proxy.accepted - attempts
         ended = time.monotonic()
         wait_for(lambda: len(load.since(ended)) > 3 * EACH_SECOND, "three seconds' load")
-    check_outage(f"{fault}, {OUTAGE:g} s", load, begun, ended)
+    check_outage(record, name, load, begun, ended)
     check_rows(it, load.outcomes)
     if fault == "server down":  # found out at once: each of two pools asks once a second
         assert attempts <= 2 * (OUTAGE + 2)
 
 
-def test_a_restart_costs_no_read(it: World) -> None:
+def test_a_restart_costs_no_read(record: Record, it: World) -> None:
     """As long as all that come meanwhile find a place in the queue."""
     each_second = (SIZE + MAX_WAITING) / 2
     with loaded(it.service.port, READS, each_second) as load:
@@ -164,25 +196,23 @@ def test_a_restart_costs_no_read(it: World) -> None:
         ended = time.monotonic()
         wait_for(lambda: len(load.since(ended)) > 3 * each_second, "three seconds' load")
     for outcomes in by_kind(load.outcomes).values():
-        figures = result("restart", outcomes, begun=begun, ended=ended)
-        results.append(figures)
+        figures = record.add("restart", outcomes, begun=begun, ended=ended)
         assert figures.answers.keys() == {"200"}, Counter(each.text for each in outcomes)
         assert figures.longest <= DEADLINE + LATE
 
 
-def test_idle_connections_that_are_killed_cost_nothing(it: World) -> None:
+def test_idle_connections_that_are_killed_cost_nothing(record: Record, it: World) -> None:
     load = Load()
     for _ in range(10):
         asyncio.run(clients(it.service.port, READS, load, each=10, number=5))
         it.kill_connections()
     assert len(load.outcomes) == 1000
     for outcomes in by_kind(load.outcomes).values():
-        figures = result("idle connections killed", outcomes)
-        results.append(figures)
+        figures = record.add("idle connections killed", outcomes)
         assert figures.answers.keys() == {"200"}
 
 
-def test_only_the_work_on_a_killed_connection_fails(it: World) -> None:
+def test_only_the_work_on_a_killed_connection_fails(record: Record, it: World) -> None:
     load = Load()
     requests = [*READS, *WRITES]
 
@@ -196,7 +226,7 @@ def test_only_the_work_on_a_killed_connection_fails(it: World) -> None:
         assert it.kill_connections() == 2 * SIZE
     thread.join()
     for outcomes in by_kind(load.outcomes).values():
-        results.append(result("killed at work", outcomes))
+        record.add("killed at work", outcomes)
     failed = [each for each in load.outcomes if not each.is_ok]
     assert statuses(failed).keys() <= {503}
     assert all(each.request in WRITES for each in failed)
@@ -208,8 +238,11 @@ def busy(it: World) -> int:
     return sum(used for _, used in it.connections().values())
 
 
-def test_overload_is_refused_at_once_and_costs_no_throughput(it: World) -> None:
+def test_overload_is_refused_at_once_and_costs_no_throughput(
+    record: Record, it: World, watch: Watch
+) -> None:
     """Five times as much as the pool can do."""
+    name = f"overload, {OUTAGE:g} s"
     slow = Request("POST", "/users", WRITES[0].body)
     with it.slow_writes(0.2):
         unloaded = Load()
@@ -217,6 +250,7 @@ def test_overload_is_refused_at_once_and_costs_no_throughput(it: World) -> None:
         begun = min(each.started for each in unloaded.outcomes)
         able = len(unloaded.outcomes) / (max(each.ended for each in unloaded.outcomes) - begun)
         with (
+            watch.expects(name, ("PoolSaturated", "primary"), ("PoolRejections", "primary")),
             loaded(it.service.port, [slow], 5 * able) as load,
             loaded(it.service.port, [LIVE], 20) as idle,
         ):
@@ -230,7 +264,7 @@ def test_overload_is_refused_at_once_and_costs_no_throughput(it: World) -> None:
         assert time.monotonic() - over <= 1
     done = [each for each in load.outcomes if each.is_ok and begun <= each.ended < ended]
     refused = [each for each in load.outcomes if each.status == 503]
-    results.append(result(f"overload, {OUTAGE:g} s", load.outcomes))
+    record.add(name, load.outcomes)
     assert statuses(load.outcomes).keys() <= {201, 503}
     assert longest(load.outcomes) <= DEADLINE + LATE
     full = [each for each in refused if "Too many" in each.text]
@@ -260,7 +294,7 @@ async def hang_up(port: int, times: int) -> None:
     await asyncio.gather(*map(one, range(times)))
 
 
-def test_a_server_that_lets_no_more_in(it: World) -> None:
+def test_a_server_that_lets_no_more_in(record: Record, it: World) -> None:
     """Those that are in stay, and serve; the others are told at once."""
     it.kill_connections()
     with it.slow_writes(0.2):
@@ -272,7 +306,7 @@ def test_a_server_that_lets_no_more_in(it: World) -> None:
             assert it.connections() == kept
     live = longest(by_kind(load.outcomes)[LIVE])
     load.outcomes = [each for each in load.outcomes if each.request is not LIVE]
-    results.append(result("no more connections", load.outcomes))
+    record.add("no more connections", load.outcomes)
     refused = [each for each in load.outcomes if not each.is_ok]
     assert refused
     assert statuses(load.outcomes).keys() == {201, 503}
@@ -281,24 +315,64 @@ def test_a_server_that_lets_no_more_in(it: World) -> None:
     wait_for(lambda: asyncio.run(call(it.service.port, WRITES[0], 10**7)).is_ok, "a success", BACK)
 
 
-def test_a_lock_ends_the_wait_before_the_deadline(it: World) -> None:
-    load = Load()
-    with it.locked("users", "items"):
-        asyncio.run(clients(it.service.port, READS, load, each=SIZE, number=1))
+@pytest.mark.parametrize("table", ["users", "items"])
+def test_a_lock_ends_the_wait_before_the_deadline_and_harms_no_other_pool(
+    record: Record, it: World, watch: Watch, table: str
+) -> None:
+    """As long as four times the lock's timeout, in which those that come find the pool busy."""
+    pool = {"users": "primary", "items": "asyncpg"}[table]
+    [read] = [request for request in READS if table in request.path]
+    name = f"locked table {table}"
+    locked = Load()
+    asyncio.run(clients(it.service.port, READS, Load(), each=SIZE, number=2))  # all are connected
+    with (
+        watch.expects(name, ("PoolSaturated", pool)),
+        it.locked(table),
+        loaded(it.service.port, [LIVE, *(each for each in READS if each is not read)], 20) as load,
+    ):
+        asyncio.run(clients(it.service.port, [read], locked, each=SIZE, number=4))
+    figures = record.add(name, locked.outcomes)
+    assert figures.answers.keys() == {"503"}
+    assert figures.longest <= 0.4 * DEADLINE + LATE + AT_ONCE
+    kinds = by_kind(load.outcomes)
+    live = quantile(kinds.pop(LIVE), 0.99)
+    [others] = kinds.values()
+    assert record.add(name, others).answers.keys() == {"200"}
+    assert quantile(others, 0.99) <= AT_ONCE + live
+
+
+def test_a_blip_costs_nothing(record: Record, it: World) -> None:
+    """Nothing fails, and nothing connects anew, if the queue has room for those who come."""
+    pause = 0.3 * DEADLINE  # of 0.4 that a connection is waited for
+    each_second = (SIZE + MAX_WAITING) / pause
+    with loaded(it.service.port, [*READS, *WRITES], each_second) as load:
+        wait_for(lambda: len(load.outcomes) > each_second, "a second's load")
+        attempts = it.proxy.accepted
+        with it.blip():
+            begun = time.monotonic()
+            time.sleep(pause)  # what a blip is
+        ended = time.monotonic()
+        wait_for(lambda: len(load.since(ended)) > 2 * each_second, "two seconds' load")
+        attempts = it.proxy.accepted - attempts
     for outcomes in by_kind(load.outcomes).values():
-        figures = result("locked table", outcomes)
-        results.append(figures)
-        assert figures.answers.keys() == {"503"}
-        assert figures.longest <= 0.4 * DEADLINE + LATE + AT_ONCE
+        figures = record.add(f"blip, {pause:g} s", outcomes, begun=begun, ended=ended)
+        assert figures.answers.keys() <= {"200", "201"}
+        assert figures.longest <= pause + LATE + AT_ONCE
+    assert attempts <= 2 * SIZE
+    check_rows(it, load.outcomes)
 
 
-def test_transactions_that_meet_are_run_again(it: World) -> None:
+@pytest.mark.parametrize(("storm", "rows"), [("serialization failures", 40), ("deadlocks", 100)])
+def test_transactions_that_meet_are_run_again(
+    record: Record, it: World, storm: str, rows: int
+) -> None:
     """Serializable counts, each of a row at random, by clients that never pause."""
     it.observer.rows(
-        "INSERT INTO users (name, email) SELECT 'load', n || '@load' FROM generate_series(1, 30) n"
+        "INSERT INTO users (name, email)"
+        f" SELECT 'load', n || '@load' FROM generate_series(1, {rows}) n"
     )
     ids = [row[0] for row in it.observer.rows("SELECT id FROM users WHERE name = 'load'")]
-    before = it.errors("Conflict")
+    before, deadlocks = it.errors("Conflict"), it.deadlocks()
     outcomes: list[Outcome] = []
 
     async def count(choose: random.Random) -> None:
@@ -306,21 +380,25 @@ def test_transactions_that_meet_are_run_again(it: World) -> None:
             visit = Request("POST", f"/users/{choose.choice(ids)}/visits")
             outcomes.append(await call(it.service.port, visit, number))
 
-    async def storm() -> None:
+    async def clients_of_all() -> None:
         await asyncio.gather(*(count(random.Random(seed)) for seed in range(4)))
 
-    asyncio.run(storm())
+    with it.crossing() if storm == "deadlocks" else nullcontext():
+        asyncio.run(clients_of_all())
     counted = it.observer.value("SELECT sum(visits)::int FROM users WHERE name = 'load'")
     succeeded = sum(each.is_ok for each in outcomes)
-    conflicts = it.errors("Conflict") - before
-    print(f"{conflicts} conflicts in {len(outcomes)} transactions")
+    conflicts, deadlocks = it.errors("Conflict") - before, it.deadlocks() - deadlocks
+    print(f"{conflicts} conflicts, {deadlocks} deadlocks in {len(outcomes)} transactions")
+    same = [replace(each, request=Request("POST", "/users/{id}/visits")) for each in outcomes]
+    record.add(storm, same)
     assert conflicts >= 10
+    assert deadlocks >= 5 or storm != "deadlocks"
     assert counted == succeeded
     assert succeeded >= 0.999 * len(outcomes)
 
 
 @pytest.mark.parametrize("fault", ["", "black hole"])
-def test_the_end(installed: Installed, fault: str) -> None:
+def test_the_end(record: Record, installed: Installed, fault: str) -> None:
     """Whatever was accepted is answered; nothing is left; in time, and with status 0."""
     with world(installed, SETTINGS) as it:
         process = it.service.process
@@ -338,7 +416,7 @@ def test_the_end(installed: Installed, fault: str) -> None:
         assert not group_lives(process.pid)
         # Those that came to a closed door have status 0, and no answer was begun.
         accepted = [each for each in load.outcomes if "ConnectionRefused" not in each.text]
-        results.append(result(f"SIGTERM {fault}".strip(), accepted, begun=asked))
+        record.add(f"SIGTERM {fault}".strip(), accepted, begun=asked)
         if not fault:
             assert statuses(accepted).keys() <= {200, 201}
         assert longest(accepted) <= DEADLINE + LATE

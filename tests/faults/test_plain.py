@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from faults.load import Request, loaded
-from faults.results import Result, keep, result
-from faults.test_database import DEADLINE, EACH_SECOND, LATE, installed
-from faults.world import wait_for, world
-from test_services import UV, Installed, install, workshop
-
-__all__ = ["install", "installed", "workshop"]
+from faults.results import Record, keep
+from faults.test_database import DEADLINE, EACH_SECOND, LATE
+from faults.world import world
+from running import wait_for
+from test_services import UV, Installed
 
 pytestmark = [pytest.mark.plain, pytest.mark.services, pytest.mark.posix]
 
@@ -21,13 +20,13 @@ OUTAGE = 30  # seconds
 APP = Path(__file__).with_name("plain.py")
 READ = Request("GET", "/users/1")
 
-results: list[Result] = []
 
-
-@pytest.fixture(scope="module", autouse=True)
-def table() -> Iterator[None]:
-    yield
-    keep("plain", results)
+@pytest.fixture(scope="module")
+def record() -> Iterator[Record]:
+    """Of these stacks, beside that of the service."""
+    record = Record()
+    yield record
+    keep("plain", record.results)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,9 @@ def stacks() -> list[str]:
 
 
 @pytest.mark.parametrize("stack", stacks())
-def test_a_black_hole_breaks_the_promise(with_psycopg: Installed, stack: str) -> None:
+def test_a_black_hole_breaks_the_promise(
+    record: Record, with_psycopg: Installed, stack: str
+) -> None:
     """Should one keep it some day, the service may leave the work to it."""
     with (
         world(with_psycopg, {"STACK": stack}, APP.stem) as it,
@@ -60,6 +61,5 @@ def test_a_black_hole_breaks_the_promise(with_psycopg: Installed, stack: str) ->
         ended = time.monotonic()
         wait_for(lambda: any(each.is_ok for each in load.since(ended)), "a success", 120)
     known = begun + DEADLINE + 1
-    figures = result(stack, load.outcomes, begun=begun, ended=ended, known=known)
-    results.append(figures)
+    figures = record.add(stack, load.outcomes, begun=begun, ended=ended, known=known)
     assert figures.longest > DEADLINE + LATE

@@ -10,20 +10,10 @@ from functools import partial
 import pytest
 
 from faults.load import Load, Request, loaded, statuses
-from faults.test_database import (
-    DEADLINE,
-    LIVE,
-    READS,
-    SETTINGS,
-    SIZE,
-    WRITES,
-    check_rows,
-    installed,
-)
-from faults.world import World, is_settled, wait_for, world
-from test_services import Installed, install, workshop
-
-__all__ = ["install", "installed", "workshop"]
+from faults.test_database import DEADLINE, LIVE, READS, SETTINGS, SIZE, WRITES, check_rows
+from faults.world import World, is_settled, world
+from running import wait_for
+from test_services import Installed
 
 pytestmark = [pytest.mark.services, pytest.mark.posix]
 

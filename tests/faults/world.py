@@ -5,17 +5,15 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from faults.proxy import Proxy
-from project import Project
-from running import PATIENCE, Service, free_port, servers, started
+from running import PATIENCE, Service, free_port, servers, started, wait_for
 from test_services import Installed
 
 # Runs in the project: answers SQL that comes line by line with rows, on a connection of its own.
@@ -84,13 +82,21 @@ class World:
 
     installed: Installed
     service: Service
+    variables: Mapping[str, str]
+    """The service's."""
     proxy: Proxy
     observer: Observer
     url: str
     data: Path
 
-    def pg_ctl(self, *arguments: str) -> None:
-        self.installed.run("-c", PG_CTL, str(self.data), *arguments)
+    def pg_ctl(self, *arguments: str, data: Path | None = None) -> None:
+        """Have pg_ctl do something with the server, or with another one's directory."""
+        self.installed.run("-c", PG_CTL, str(data or self.data), *arguments)
+
+    def pools(self) -> dict[str, str]:
+        """The state of each pool, as health tells it."""
+        found: dict[str, str] = self.service.call("GET", "/health/ready").json["pools"]
+        return found
 
     def server_pids(self) -> list[int]:
         """The server's processes, its own first."""
@@ -118,6 +124,15 @@ class World:
             yield
         finally:
             self.proxy.pass_on()
+
+    @contextmanager
+    def blip(self) -> Iterator[None]:
+        """Nothing comes through for a while, and then all of it."""
+        self.proxy.hold()
+        try:
+            yield
+        finally:
+            self.proxy.release()
 
     @contextmanager
     def down(self) -> Iterator[None]:
@@ -150,6 +165,31 @@ class World:
             yield
         finally:
             self.observer.rows("DROP FUNCTION slow CASCADE")
+
+    @contextmanager
+    def crossing(self) -> Iterator[None]:
+        """Whoever counts a visit takes two locks, every other one in reverse order."""
+        for statement in (
+            "CREATE FUNCTION cross_over() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " PERFORM pg_advisory_xact_lock(NEW.id);"
+            " PERFORM pg_sleep(0.01);"
+            " PERFORM pg_advisory_xact_lock(NEW.id # 1);"  # its neighbour, 3 of 2 and 2 of 3
+            " RETURN NEW; END $$",
+            "CREATE TRIGGER cross_over BEFORE UPDATE ON users"
+            " FOR EACH ROW EXECUTE FUNCTION cross_over()",
+            "ALTER SYSTEM SET deadlock_timeout = '10ms'",
+            "SELECT pg_reload_conf()",
+        ):
+            self.observer.rows(statement)
+        try:
+            yield
+        finally:
+            for statement in (
+                "DROP FUNCTION cross_over CASCADE",
+                "ALTER SYSTEM RESET deadlock_timeout",
+                "SELECT pg_reload_conf()",
+            ):
+                self.observer.rows(statement)
 
     @contextmanager
     def at_most(self, connections: int) -> Iterator[None]:
@@ -186,13 +226,15 @@ class World:
         }
 
     def kill_connections(self) -> int:
-        """How many there were."""
-        killed = self.observer.value(
-            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
-            " WHERE application_name LIKE '%/%'"
+        """How many there were; they are gone."""
+        killed = self.observer.rows(
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE application_name LIKE '%/%' AND pg_terminate_backend(pid)"
         )
-        assert isinstance(killed, int)
-        return killed
+        pids = ", ".join(str(pid) for (pid,) in killed) or "0"
+        left = f"SELECT count(*) FROM pg_stat_activity WHERE pid IN ({pids})"
+        wait_for(lambda: self.observer.value(left) == 0, "the end of connections")
+        return len(killed)
 
     def figure(self, sample: str) -> int:
         """What `/metrics` says of the primary pool; 0 for what has never happened."""
@@ -206,10 +248,19 @@ class World:
     def errors(self, kind: str) -> int:
         return self.figure(f'db_pool_errors_total{{pool="primary",type="{kind}"}}')
 
+    def deadlocks(self) -> int:
+        """How many the server has broken up so far."""
+        self.observer.rows("SELECT pg_stat_force_next_flush()")
+        return int(self.observer.value("SELECT sum(deadlocks) FROM pg_stat_database"))
+
     def memory(self) -> int:
         """Bytes that the service has in memory."""
         pages = Path(f"/proc/{self.service.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGESIZE")
+
+    def said(self, event: str) -> int:
+        """How often the service has logged this."""
+        return log_of(self.installed, self.service.port).read_text().count(f'"event": "{event}"')
 
     def tasks(self) -> int:
         """Tasks of the service, that of this request among them."""
@@ -218,15 +269,6 @@ class World:
     def files(self) -> int:
         """Open files of the service, sockets among them."""
         return len(list(Path(f"/proc/{self.service.process.pid}/fd").iterdir()))
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
-    """Seconds until the condition holds; fails when it never does."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < seconds, f"waited in vain for {what}"
-        time.sleep(0.02)
-    return time.monotonic() - begun
 
 
 @contextmanager
@@ -240,49 +282,64 @@ def observing(installed: Installed, url: str) -> Iterator[Observer]:
 
 @contextmanager
 def served(
-    project: Project, *command: str | Path, port: int, variables: Mapping[str, str]
+    installed: Installed, variables: Mapping[str, str], app: str = "troubled", *, ready: bool = True
 ) -> Iterator[Service]:
-    """A service that is ready."""
-    log = project.path.with_name(f"service-{port}.log")
-    with started(project, log, *command, "--port", str(port), variables=variables) as process:
+    """A service, which is ready unless that is not to be expected."""
+    port = free_port()
+    command = (installed.python, "-m", "uvicorn", f"{app}:app", *APP_DIR, "--port", str(port))
+    log = log_of(installed, port)
+    with started(installed.project, log, *command, variables=variables) as process:
         service = Service(port, process)
-        service.wait_until_ready(2 * PATIENCE)
+        if ready:
+            service.wait_until_ready(2 * PATIENCE)
         yield service
+
+
+def log_of(installed: Installed, port: int) -> Path:
+    return installed.project.path.with_name(f"service-{port}.log")
+
+
+def directory_of(url: str) -> Path:
+    """Where the socket of a server is, and its data."""
+    return Path(parse_qs(urlsplit(url).query)["host"][0])
+
+
+# What stands beside the server with this URL, or before it: the socket that leads to it, and
+# variables for the service.
+Surroundings = Callable[[str], AbstractContextManager[tuple[Path, Mapping[str, str]]]]
+
+
+@contextmanager
+def alone(url: str) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    yield directory_of(url) / ".s.PGSQL.5432", {}
 
 
 @contextmanager
 def world(
-    installed: Installed, settings: Mapping[str, str], app: str = "counted"
+    installed: Installed,
+    settings: Mapping[str, str],
+    app: str = "troubled",
+    surroundings: Surroundings = alone,
 ) -> Iterator[World]:
     """A service with these settings, whose database pools reach their server through a proxy.
 
     `app` is the module beside this one that has it.
     """
-    with servers(installed.project, installed.python) as variables:
+    with (
+        servers(installed.project, installed.python) as variables,
+        observing(installed, variables["DATABASE_URL"]) as observer,
+    ):
         url = variables["DATABASE_URL"]
-        data = Path(parse_qs(urlsplit(url).query)["host"][0])
-        database = urlsplit(url).path
-        command: tuple[str | Path, ...] = (
-            installed.python,
-            "-m",
-            "uvicorn",
-            f"{app}:app",
-            *APP_DIR,
-        )
+        for statement in SET_UP:
+            observer.rows(statement)
         with (
-            observing(installed, url) as observer,
-            Proxy(data / ".s.PGSQL.5432").run() as proxy,
+            surroundings(url) as (socket, more),
+            Proxy(socket).run() as proxy,
         ):
-            for statement in SET_UP:
-                observer.rows(statement)
-            behind = f"postgresql://{ROLE}@127.0.0.1:{proxy.port}{database}?sslmode=disable"
-            with served(
-                installed.project,
-                *command,
-                port=free_port(),
-                variables={**variables, "DATABASE_URL": behind, **settings},
-            ) as service:
-                yield World(installed, service, proxy, observer, url, data)
+            way = f"postgresql://{ROLE}@127.0.0.1:{proxy.port}{urlsplit(url).path}?sslmode=disable"
+            variables = {**variables, "DATABASE_URL": way, **more, **settings}
+            with served(installed, variables, app) as service:
+                yield World(installed, service, variables, proxy, observer, url, directory_of(url))
 
 
 def is_settled(it: World) -> bool:

@@ -58,8 +58,6 @@ def configure(level: str) -> None:
     threshold = logging.getLevelNamesMapping()[level]
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
     logging.getLogger("app").setLevel(threshold)
-    # A library whose pool we extend logs here, by our name, what it does with it.
-    logging.getLogger("app.pools").setLevel(max(threshold, logging.WARNING))
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True

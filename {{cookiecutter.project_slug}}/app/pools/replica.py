@@ -28,7 +28,11 @@ LOOKS_TO_RETURN = 3
 # Nothing has been written beyond this position.
 END_OF_LOG = 2**64 - 1
 
+# Whatever is visible by now, on the disk or not.
 WRITTEN = text("SELECT pg_current_wal_insert_lsn()::text")
+# What a replica can have at most. The insert position is beyond it on a new page of the log, until
+# somebody writes there.
+FLUSHED = text("SELECT pg_current_wal_flush_lsn()::text")
 # A replica that was promoted writes its own log.
 REPLAYED = text(
     "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
@@ -157,7 +161,7 @@ class ReplicaPool(SQLAlchemyPool):
         # A primary that is away writes nothing, and the replica is as good as any.
         with suppress(PoolError):
             async with self._primary.read_session() as session:
-                written = (await session.execute(WRITTEN)).scalar_one()
+                written = (await session.execute(FLUSHED)).scalar_one()
             self._written.append((monotonic(), position(written)))
         async with super().read_session() as session:
             replayed = (await session.execute(REPLAYED)).scalar_one()

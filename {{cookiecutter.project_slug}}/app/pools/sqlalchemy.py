@@ -99,6 +99,9 @@ class BoundedQueuePool(AsyncAdaptedQueuePool):
 
     usage: Usage
 
+    # What SQLAlchemy says of it is said by SQLAlchemy, not by a module of ours.
+    _sqla_logger_namespace = "sqlalchemy.pool"
+
     def connect(self) -> PoolProxiedConnection:
         asked = monotonic()
         connection = super().connect()

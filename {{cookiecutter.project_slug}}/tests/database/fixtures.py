@@ -1,6 +1,8 @@
 """Fixtures for tests that look at the database from outside the service."""
 
+import sys
 from collections.abc import AsyncIterator
+from time import monotonic
 
 import asyncpg
 import pytest
@@ -38,3 +40,23 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers that are away are probed in quick succession."""
     monkeypatch.setattr(breaker, "PROBE_EVERY", 0.05)
     monkeypatch.setattr(breaker, "JITTER", 0)
+
+
+class Clock:
+    """Stands still, but for what a test adds to it."""
+
+    def __init__(self) -> None:
+        self.now = monotonic()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What pools measure time with."""
+    clock = Clock()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("app.pools.") and hasattr(module, "monotonic"):
+            monkeypatch.setattr(module, "monotonic", clock)
+    return clock

@@ -7,9 +7,9 @@ from fastapi import FastAPI
 
 from app.pools.asyncpg import AsyncpgPool
 from app.pools.postgres import Connection
-from tests.database.fixtures import hasty, observer, proxy
+from tests.database.fixtures import clock, hasty, observer, proxy
 
-__all__ = ["hasty", "observer", "proxy"]
+__all__ = ["clock", "hasty", "observer", "proxy"]
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta, timezone
 from time import monotonic
 from uuid import uuid4
@@ -17,13 +18,12 @@ from app.pools.asyncpg import SqlPool
 from app.pools.postgres import Connection
 from app.settings import Settings, load
 from tests.conftest import running
-from tests.database.fixtures import connections_of
+from tests.database.fixtures import Clock, connections_of
 from tests.database.proxy import Proxy
 from tests.items.conftest import raw_pool
 from tests.waiting import cancelled_at_each_step, until
 
 NAME = "raw-pool-under-test"
-HELD = 0.3  # seconds: long beside what the machine does in between
 
 
 @pytest.fixture
@@ -223,27 +223,29 @@ async def test_values_of_the_session_and_of_types(app: FastAPI) -> None:
 
 
 async def test_waits_and_holds_are_measured_as_they_are(
-    app: FastAPI, client: httpx.AsyncClient
+    clock: Clock, app: FastAPI, client: httpx.AsyncClient
 ) -> None:
     pool = raw_pool(app)
-    async with pool.connection(), pool.connection():
-        pass  # so that both are open
     waited, held = pool.stats().checkout.sum, pool.stats().hold.sum
-    waits: list[float] = []
-    holds: list[float] = []
+    are_given_back = asyncio.Event()
 
     async def use() -> None:
-        asked = monotonic()
-        async with pool.connection():
-            taken = monotonic()
-            waits.append(taken - asked)
-            await asyncio.sleep(HELD)
-        holds.append(monotonic() - taken)
+        async with pool.connection() as taken:
+            await taken.execute("SELECT 1")
+            await are_given_back.wait()
+            clock.now += 2
 
-    await asyncio.gather(*(use() for _ in range(3)))
-    assert sum(waits) > HELD
-    assert pool.stats().checkout.sum - waited == pytest.approx(sum(waits), rel=0.05)
-    assert pool.stats().hold.sum - held == pytest.approx(sum(holds), rel=0.05)
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            taken = await stack.enter_async_context(pool.connection())
+            await taken.execute("SELECT 1")
+        waiting = asyncio.create_task(use())
+        await until(lambda: pool.stats().waiting == 1)
+        clock.now += 3
+    are_given_back.set()
+    await waiting
+    assert pool.stats().checkout.sum - waited == pytest.approx(3)
+    assert pool.stats().hold.sum - held == pytest.approx(2 * 3 + 2)
 
 
 async def test_a_connection_that_is_kept_is_logged_once_and_counted(

@@ -17,9 +17,8 @@ def replica_of(url: str) -> Iterator[str]:
         data.chmod(0o700)
         shutil.chown(data, primary.stat().st_uid)
         data.parent.chmod(0o755)
-        run(
-            "pg_basebackup", data, "--write-recovery-conf", "--host", str(primary), "-U", "postgres"
-        )
+        way = ("--host", str(primary), "-U", "postgres")
+        run("pg_basebackup", data, "--write-recovery-conf", "--checkpoint=fast", "--no-sync", *way)
         # It belongs to the socket of the primary, which is in its data directory.
         (data / ".s.PGSQL.5432.lock").unlink()
         start(data)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from time import monotonic
 
 import httpx
@@ -15,14 +16,13 @@ from app.main import create_app
 from app.pools.postgres import Connection
 from app.settings import Settings
 from tests.conftest import running
-from tests.database.fixtures import connections_of
+from tests.database.fixtures import Clock, connections_of
 from tests.database.proxy import Proxy
 from tests.users.conftest import primary
 from tests.waiting import cancelled_at_each_step, until
 
 NAME = "pool-under-test"
 POOL_TIMEOUT = 0.8
-HELD = 0.3  # seconds: long beside what the machine does in between
 
 
 @pytest.fixture
@@ -245,29 +245,29 @@ async def test_the_session_on_the_server_is_set_up(app: FastAPI, client: httpx.A
 
 
 async def test_waits_and_holds_are_measured_as_they_are(
-    app: FastAPI, client: httpx.AsyncClient
+    clock: Clock, app: FastAPI, client: httpx.AsyncClient
 ) -> None:
     pool = primary(app)
-    async with pool.read_session() as one, pool.read_session() as two:
-        await one.connection()  # so that the pool is all that is waited for
-        await two.connection()
     waited, held = pool.stats().checkout.sum, pool.stats().hold.sum
-    waits: list[float] = []
-    holds: list[float] = []
+    are_given_back = asyncio.Event()
 
     async def use() -> None:
-        asked = monotonic()
-        async with pool.read_session() as session:
-            await session.connection()
-            taken = monotonic()
-            waits.append(taken - asked)
-            await asyncio.sleep(HELD)
-        holds.append(monotonic() - taken)
+        async with pool.read_session() as taken:
+            await taken.execute(text("SELECT 1"))
+            await are_given_back.wait()
+            clock.now += 2
 
-    await asyncio.gather(*(use() for _ in range(4)))
-    assert sum(waits) > HELD
-    assert pool.stats().checkout.sum - waited == pytest.approx(sum(waits), rel=0.05)
-    assert pool.stats().hold.sum - held == pytest.approx(sum(holds), rel=0.05)
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            taken = await stack.enter_async_context(pool.read_session())
+            await taken.execute(text("SELECT 1"))
+        waiting = asyncio.create_task(use())
+        await until(lambda: pool.stats().waiting == 1)
+        clock.now += 3
+    are_given_back.set()
+    await waiting
+    assert pool.stats().checkout.sum - waited == pytest.approx(3)
+    assert pool.stats().hold.sum - held == pytest.approx(3 * 3 + 2)
 
 
 async def test_a_connection_that_is_kept_is_logged_once_and_counted(
