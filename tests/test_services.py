@@ -147,7 +147,7 @@ def test_service(install: Install, answers: Answers) -> None:
         assert ("DATABASE_URL" in variables) == has_database
         with serving(installed.project, installed.python, variables) as service:
             call_every_route(service, answers)
-            made_up.check(service.port, installed.project.path.parent, examples=40)
+            made_up.check(service.port, installed.project.path.parent, examples=10)
             if has_database:
                 connected, busy, server = installed.connections(variables)
                 assert connected > 0

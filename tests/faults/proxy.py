@@ -1,60 +1,40 @@
 """A TCP proxy in a thread of its own, which can swallow what comes."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from faults.background import Background
 
-class Proxy:
+
+class Proxy(Background):
     """Passes bytes on between clients on loopback and a Unix socket."""
 
     def __init__(self, target: Path) -> None:
+        super().__init__()
         self.port = 0
         self.accepted = 0
         """Connections so far."""
         self._target = target
-        self._loop = asyncio.new_event_loop()
         self._passes: asyncio.Event
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    @contextmanager
-    def run(self) -> Iterator["Proxy"]:
-        thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        thread.start()
-        self._do(self._start)
-        try:
-            yield self
-        finally:
-            self._do(self._stop)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join()
-            self._loop.close()
-
     def swallow(self) -> None:
         """Accept and keep connections, and pass nothing on: a black hole."""
-        self._do(self._swallow)
+        self.do(self._swallow)
 
     def pass_on(self) -> None:
         """Pass everything on again. What was swallowed is lost, with its connections."""
-        self._do(self._recover)
-
-    def hold(self) -> None:
-        """Pass nothing on, as a network that loses packets for a while."""
-        self._do(self._swallow)
+        self.do(self._recover)
 
     def release(self) -> None:
-        """Pass on what was held, which a network sends again."""
-        self._do(self._release)
+        """Pass everything on again, what was swallowed first: a network sends it anew."""
+        self.do(self._release)
 
-    def _do(self, work: Callable[..., Any], *arguments: object) -> Any:
-        return asyncio.run_coroutine_threadsafe(work(*arguments), self._loop).result(10)
-
-    async def _start(self) -> None:
+    async def start(self) -> None:
         self._passes = asyncio.Event()
         self._passes.set()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1")
@@ -71,7 +51,7 @@ class Proxy:
         self._cut()
         self._passes.set()
 
-    async def _stop(self) -> None:
+    async def stop(self) -> None:
         if self._server:
             self._server.close()
         self._cut()

@@ -37,18 +37,18 @@ class Record:
     """All that was seen so far."""
 
     results: list[Result] = field(default_factory=list)
+    _alerts: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, fault: str, outcomes: list[Outcome], **moments: float) -> Result:
-        """What `result` makes of requests of one kind."""
-        self.results.append(result(fault, outcomes, **moments))
-        return self.results[-1]
+        """What `result` makes of requests of one kind, with the alerts of this fault."""
+        figures = result(fault, outcomes, **moments)
+        figures = replace(figures, alerts=self._alerts.get(fault, []))
+        self.results.append(figures)
+        return figures
 
     def add_alerts(self, fault: str, alerts: Iterable[tuple[str, str]]) -> None:
-        """Say of a fault which alerts fired, each with its pool."""
-        names = sorted(f"{name} ({pool})" if pool else name for name, pool in alerts)
-        self.results = [
-            replace(each, alerts=names) if each.fault == fault else each for each in self.results
-        ]
+        """Say of a fault, before its requests, which alerts fired, each with its pool."""
+        self._alerts[fault] = sorted(f"{name} ({pool})" if pool else name for name, pool in alerts)
 
 
 def result(

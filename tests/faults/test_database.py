@@ -182,8 +182,8 @@ def test_an_outage(record: Record, it: World, watch: Watch, fault: str) -> None:
         wait_for(lambda: len(load.since(ended)) > 3 * EACH_SECOND, "three seconds' load")
     check_outage(record, name, load, begun, ended)
     check_rows(it, load.outcomes)
-    if fault == "server down":  # found out at once: each of two pools asks once a second
-        assert attempts <= 2 * (OUTAGE + 2)
+    if fault == "server down":  # found out at once: one pool asks for both, once a second
+        assert attempts <= OUTAGE + 2
 
 
 def test_a_restart_costs_no_read(record: Record, it: World) -> None:
@@ -362,21 +362,26 @@ def test_a_blip_costs_nothing(record: Record, it: World) -> None:
     check_rows(it, load.outcomes)
 
 
-@pytest.mark.parametrize(("storm", "rows"), [("serialization failures", 40), ("deadlocks", 100)])
+@pytest.mark.parametrize(("storm", "rows"), [("serialization failures", 40), ("deadlocks", 300)])
 def test_transactions_that_meet_are_run_again(
     record: Record, it: World, storm: str, rows: int
 ) -> None:
     """Serializable counts, each of a row at random, by clients that never pause."""
+    # In a small table the server reads, and remembers as read, all rows to find one.
     it.observer.rows(
         "INSERT INTO users (name, email)"
-        f" SELECT 'load', n || '@load' FROM generate_series(1, {rows}) n"
+        " SELECT 'load', n || '@load' FROM generate_series(1, 5000) n"
     )
-    ids = [row[0] for row in it.observer.rows("SELECT id FROM users WHERE name = 'load'")]
+    it.observer.rows("ANALYZE users")
+    ids = [
+        row[0] for row in it.observer.rows("SELECT id FROM users WHERE name = 'load' ORDER BY id")
+    ]
+    ids = ids[:rows]
     before, deadlocks = it.errors("Conflict"), it.deadlocks()
     outcomes: list[Outcome] = []
 
     async def count(choose: random.Random) -> None:
-        for number in range(250):
+        for number in range(400):
             visit = Request("POST", f"/users/{choose.choice(ids)}/visits")
             outcomes.append(await call(it.service.port, visit, number))
 
@@ -392,7 +397,7 @@ def test_transactions_that_meet_are_run_again(
     same = [replace(each, request=Request("POST", "/users/{id}/visits")) for each in outcomes]
     record.add(storm, same)
     assert conflicts >= 10
-    assert deadlocks >= 5 or storm != "deadlocks"
+    assert deadlocks >= 3 or storm != "deadlocks"
     assert counted == succeeded
     assert succeeded >= 0.999 * len(outcomes)
 

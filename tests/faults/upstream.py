@@ -2,10 +2,11 @@
 
 import asyncio
 import gzip
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+
+from faults.background import Background
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 BOMB = gzip.compress(bytes(1_000_000_000), compresslevel=1)
@@ -86,28 +87,15 @@ async def be_busy(connection: Connection) -> None:
     await connection.send(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
 
 
-class Upstream:
+class Upstream(Background):
     def __init__(self) -> None:
+        super().__init__()
         self.port = 0
         self.behave: Behaviour = answer
         self.accepted = 0
         """Connections so far."""
-        self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-
-    @contextmanager
-    def run(self) -> Iterator["Upstream"]:
-        thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        thread.start()
-        self._do(self._start)
-        try:
-            yield self
-        finally:
-            self._do(self._stop)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join()
-            self._loop.close()
 
     @contextmanager
     def behaving(self, behaviour: Behaviour) -> Iterator[None]:
@@ -117,25 +105,22 @@ class Upstream:
             yield
         finally:
             self.behave = answer
-            self._do(self._cut)
+            self.do(self._cut)
 
     @contextmanager
     def down(self) -> Iterator[None]:
         """Nobody listens."""
-        self._do(self._stop)
+        self.do(self.stop)
         try:
             yield
         finally:
-            self._do(self._start)
+            self.do(self.start)
 
-    def _do(self, work: Callable[[], Any]) -> None:
-        asyncio.run_coroutine_threadsafe(work(), self._loop).result(10)
-
-    async def _start(self) -> None:
+    async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def _stop(self) -> None:
+    async def stop(self) -> None:
         if self._server:
             self._server.close()
         await self._cut()

@@ -128,7 +128,7 @@ class World:
     @contextmanager
     def blip(self) -> Iterator[None]:
         """Nothing comes through for a while, and then all of it."""
-        self.proxy.hold()
+        self.proxy.swallow()
         try:
             yield
         finally:

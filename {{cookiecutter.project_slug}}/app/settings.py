@@ -3,6 +3,7 @@
 Each variable is a field's name, in upper case, nested with two underscores: RETRY__ATTEMPTS.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Self
@@ -172,6 +173,7 @@ def sentence(error: Mapping[str, Any]) -> str:
     else:
         problem = error["msg"][0].lower() + error["msg"][1:]
         is_number = error["type"].startswith(("greater", "less", "int", "float", "finite"))
-        value = f" ({error['input']})" if is_number else ""
+        given = str(error["input"])
+        value = f" ({given})" if is_number and re.fullmatch(r"[\w.+-]{1,20}", given) else ""
         said = f"{variable}{value} does not fit: {problem}; see .env.example"
     return f"{said.strip()}."

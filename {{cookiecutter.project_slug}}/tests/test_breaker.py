@@ -44,27 +44,27 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_server_that_is_there_is_not_asked(server: Server) -> None:
-    closed = Breaker("pool", server.probe, patience=10)
-    await closed.wait()
+    closed = Breaker("pool", server.probe)
+    await closed.wait("pool", 10)
     assert server.asked == []
 
 
 async def test_a_lost_connection_is_a_reason_to_ask_once(server: Server) -> None:
-    tripped = Breaker("pool", server.probe, patience=10)
+    tripped = Breaker("pool", server.probe)
     tripped.connected()
     for _ in range(20):
         tripped.trip()
-    await asyncio.gather(*(tripped.wait() for _ in range(20)))
+    await asyncio.gather(*(tripped.wait("pool", 10) for _ in range(20)))
     assert len(server.asked) == 1
     assert not tripped.is_tripped
 
 
 async def test_a_restart_is_waited_out(server: Server) -> None:
-    tripped = Breaker("pool", server.probe, patience=10)
+    tripped = Breaker("pool", server.probe)
     tripped.connected()
     server.error = AWAY
     tripped.trip(AWAY)
-    waiting = [asyncio.create_task(tripped.wait()) for _ in range(20)]
+    waiting = [asyncio.create_task(tripped.wait("pool", 10)) for _ in range(20)]
     await until(lambda: len(server.asked) > 2)
     assert not any(each.done() for each in waiting)
     server.error = None
@@ -75,16 +75,16 @@ async def test_a_restart_is_waited_out(server: Server) -> None:
 
 
 async def test_after_patience_each_is_refused_at_once(server: Server) -> None:
-    tripped = Breaker("pool", server.probe, patience=0.1)
+    tripped = Breaker("pool", server.probe)
     tripped.connected()
     server.error = AWAY
     tripped.trip(AWAY)
     for _ in range(2):
         with pytest.raises(NotConnected, match="pool: refused"):
-            await tripped.wait()
+            await tripped.wait("pool", 0.1)
         asked = len(server.asked)
     with pytest.raises(NotConnected):
-        tripped.check()
+        tripped.check("pool", 0.1)
     assert len(server.asked) == asked  # nobody else's asking
     await tripped.stop()
 
@@ -92,21 +92,21 @@ async def test_after_patience_each_is_refused_at_once(server: Server) -> None:
 @pytest.mark.parametrize("was_connected", [True, False])
 async def test_what_does_not_pass_is_not_waited_for(server: Server, was_connected: bool) -> None:
     """Nor what has never been there."""
-    tripped = Breaker("pool", server.probe, patience=60)
+    tripped = Breaker("pool", server.probe)
     server.error = Silent("pool", "no answer") if was_connected else AWAY
     if was_connected:
         tripped.connected()
     tripped.trip()
     with pytest.raises(type(server.error)):
-        await tripped.wait()
+        await tripped.wait("pool", 60)
     assert len(server.asked) == 1
     server.error = None
     await until(lambda: not tripped.is_tripped)
-    await tripped.wait()
+    await tripped.wait("pool", 60)
 
 
 async def test_a_breaker_that_was_stopped_asks_no_more(server: Server) -> None:
-    tripped = Breaker("pool", server.probe, patience=60)
+    tripped = Breaker("pool", server.probe)
     server.error = AWAY
     tripped.trip()
     await until(lambda: len(server.asked) > 1)
@@ -122,20 +122,33 @@ async def test_who_has_a_connection_to_wait_for_may_wait(
     server: Server, kind: type[PoolError]
 ) -> None:
     """The server is there, and lets no more in."""
-    tripped = Breaker("pool", server.probe, patience=60)
+    tripped = Breaker("pool", server.probe)
     server.error = kind("pool", "no more")
     tripped.trip(server.error)
-    tripped.check()
+    tripped.check("pool", 60)
     with pytest.raises(kind):
-        await tripped.wait()
+        await tripped.wait("pool", 60)
     await tripped.stop()
 
 
 async def test_a_probe_that_breaks_is_not_the_last(server: Server) -> None:
-    broken = Breaker("pool", server.probe, patience=0)
+    broken = Breaker("pool", server.probe)
     server.error = ValueError("a mistake")
     broken.trip()
     with pytest.raises(NotConnected, match="ValueError"):
-        await broken.wait()
+        await broken.wait("pool", 0)
     server.error = None
     await until(lambda: not broken.is_tripped)
+
+
+async def test_who_shares_it_has_a_patience_and_a_name_of_his_own(server: Server) -> None:
+    shared = Breaker("pool", server.probe)
+    shared.connected()
+    server.error = AWAY
+    shared.trip(AWAY)
+    patient = asyncio.create_task(shared.wait("other", 60))
+    with pytest.raises(NotConnected, match="hasty: refused"):
+        await shared.wait("hasty", 0)
+    assert not patient.done()
+    server.error = None
+    await patient

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import app
 from app.settings import Settings, load
@@ -49,6 +50,30 @@ def test_refusals(
     with pytest.raises(SystemExit) as refusal:
         load()
     assert refusal.value.code == sentence
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))
+VARIABLES = [setting.variable for setting in settings_of(Settings)]
+SECRETS = {"DATABASE_URL", *(name for name in VARIABLES if name.endswith(("__URL", "__TOKEN")))}
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    variable=st.sampled_from(VARIABLES),
+    value=WORDS | st.integers().map(str) | st.floats().map(str) | st.from_regex(r"\A\w+://\S+\Z"),
+)
+def test_whatever_a_variable_says_the_service_has_settings_or_says_why(
+    variable: str, value: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(variable, value)
+        try:
+            load()
+        except SystemExit as refusal:
+            said = str(refusal.code)
+            assert all(sentence.endswith(".") for sentence in said.splitlines())
+            assert variable.rpartition("__")[2] in said
+            assert variable not in SECRETS or len(value) < 5 or value not in said
 
 
 def test_a_refused_start_is_one_sentence_and_no_traceback() -> None:

@@ -374,10 +374,10 @@ class AiohttpPool:
             port = parts.port or (443 if parts.scheme == "https" else 80)
             probe = partial(self._probe, parts.hostname or "", port)
             slots = self._new_slots(self.settings.limit_per_host)
-            host = self._hosts[key] = Host(slots, Breaker(self.name, probe, patience=0))
+            host = self._hosts[key] = Host(slots, Breaker(self.name, probe))
         host.callers += 1
         try:
-            await host.breaker.wait()
+            await host.breaker.wait(self.name, patience=0)
             yield host
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             if not isinstance(error, aiohttp.ClientSSLError):  # for which somebody is there

@@ -156,7 +156,7 @@ class AsyncpgPool:
         note_taker()
         asked = monotonic()
         if not self._slots.take():
-            self.connections.breaker.check()
+            self.connections.check()
             await self._slots.wait()
         try:
             pool = await self._open()

@@ -26,17 +26,16 @@ PROBE_TIMEOUT = 0.9
 class Breaker:
     """A circuit breaker: closed while the server is there, open while it cannot be reached.
 
-    `probe` opens a connection and closes it, in so many seconds, or raises PoolError. A failure
-    that may pass soon, as in a restart, is waited out for `patience` seconds from its beginning;
-    then, and after others, each caller is refused at once.
+    All pools at one server share it. `probe` opens a connection of the first of them, `pool`, and
+    closes it, in so many seconds, or raises PoolError.
+
+    A failure that may pass soon, as in a restart, is waited out for the caller's `patience`, in
+    seconds from its beginning; then, and after others, each caller is refused at once.
     """
 
-    def __init__(
-        self, pool: str, probe: Callable[[float], Awaitable[None]], patience: float
-    ) -> None:
+    def __init__(self, pool: str, probe: Callable[[float], Awaitable[None]]) -> None:
         self._pool = pool
         self._probe = probe
-        self._patience = patience
         # Before the first connection there is nothing that could come back.
         self._since = -inf
         self._error: PoolError | None = None
@@ -62,24 +61,24 @@ class Breaker:
                 self._found_away(error)
             self._watch = asyncio.create_task(self._probe_until_it_is_back())
 
-    def check(self) -> None:
-        """Raise what the server was last found away with, if waiting is of no use.
+    def check(self, pool: str, patience: float) -> None:
+        """Raise for `pool` what the server was last found away with, if waiting is of no use.
 
         Not where it only lets no more in: the connections that there are go on to serve.
         """
         if isinstance(self._error, NotConnected) and not isinstance(self._error, Refused):
-            self._raise_in_vain(self._error)
+            self._raise_in_vain(self._error, pool, patience)
 
-    async def wait(self) -> None:
+    async def wait(self, pool: str, patience: float) -> None:
         """Return when the server can be asked: at once, unless something has happened to it.
 
-        Raises what it was last found away with when waiting is of no use any longer.
+        Raises for `pool` what it was last found away with when waiting is of no use any longer.
         """
         while self._watch is not None:
             left: float | None = None
             if self._error is not None:
-                self._raise_in_vain(self._error)
-                left = self._left(self._error)
+                self._raise_in_vain(self._error, pool, patience)
+                left = self._left(self._error, patience)
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._looked.wait()
@@ -90,13 +89,13 @@ class Breaker:
             self._watch.cancel()
             await asyncio.wait({self._watch})
 
-    def _raise_in_vain(self, error: PoolError) -> None:
-        if self._left(error) <= 0:
-            raise type(error)(self._pool, error.detail)
+    def _raise_in_vain(self, error: PoolError, pool: str, patience: float) -> None:
+        if self._left(error, patience) <= 0:
+            raise type(error)(pool, error.detail)
 
-    def _left(self, error: PoolError) -> float:
+    def _left(self, error: PoolError, patience: float) -> float:
         """Seconds for which it is worth waiting that this passes."""
-        return self._since + self._patience - monotonic() if error.may_pass_soon else 0
+        return self._since + patience - monotonic() if error.may_pass_soon else 0
 
     async def _probe_until_it_is_back(self) -> None:
         asked = monotonic()

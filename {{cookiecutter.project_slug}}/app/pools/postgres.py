@@ -6,7 +6,7 @@ import re
 import ssl
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -410,9 +410,15 @@ class Connections:
         self.timeouts = settings.timeouts(name, service.deadline)
         self.server: Server | None = None
         """The server, once it has answered; unknown behind PgBouncer, which shares connections."""
-        patience = self.timeouts.command if settings.waits_for_server else 0
-        self.breaker = Breaker(name, self._probe, patience)
         self._siblings = siblings
+        self._attempts = attempts(dsn(settings.url))
+        at_same_url = (each for each in self._others() if each._attempts == self._attempts)
+        self._first = next(at_same_url, self)
+        """The pool that asks for the server when it is away, for all that have the same URL."""
+        self.breaker: Breaker = (
+            Breaker(name, self._probe) if self._first is self else self._first.breaker
+        )
+        self._patience = self.timeouts.command if settings.waits_for_server else 0
         self._pgbouncer = settings.pgbouncer
         self.opened = Durations()
         self.closed: Counter[str] = Counter()
@@ -420,7 +426,6 @@ class Connections:
         self._live: set[TrackedConnection] = set()
         self._lifetime = settings.lifetime
         self._ping_after_idle = settings.ping_after_idle
-        self._attempts = attempts(dsn(settings.url))
         self._arguments: dict[str, Any] = {
             "connection_class": TrackedConnection,
             "command_timeout": self.timeouts.command,
@@ -458,13 +463,23 @@ class Connections:
         """
         end = monotonic() + self.timeouts.command
         while True:
-            await self.breaker.wait()
+            try:
+                await self.breaker.wait(self.name, self._patience)
+            except PoolError as error:
+                raise self._counted(error) from None
             try:
                 return await self._open(self.timeouts.connect, arguments)
             except PoolError as error:
                 self.breaker.trip(error)
-                if monotonic() >= end:
+                if monotonic() >= end or not self.breaker.is_tripped:  # it is stopped
                     raise
+
+    def check(self) -> None:
+        """Raise at once what `connect` would raise, if the server is known to be away."""
+        try:
+            self.breaker.check(self.name, self._patience)
+        except PoolError as error:
+            raise self._counted(error) from None
 
     async def _probe(self, seconds: float) -> None:
         connection = await self._open(min(seconds, self.timeouts.connect), {})
@@ -571,9 +586,17 @@ class Connections:
 
     def sharing(self) -> list["Connections"]:
         """These, and those of the other pools that are known to be at the same server."""
-        pools = (getattr(pool, "connections", None) for pool in self._siblings.values())
-        others = [each for each in pools if isinstance(each, Connections) and each is not self]
-        return [self, *(each for each in others if self.server and each.server == self.server)]
+        return [
+            self,
+            *(each for each in self._others() if self.server and each.server == self.server),
+        ]
+
+    def _others(self) -> Iterator["Connections"]:
+        """Those of the other pools that are open."""
+        for pool in self._siblings.values():
+            connections = getattr(pool, "connections", None)
+            if isinstance(connections, Connections) and connections is not self:
+                yield connections
 
     @property
     def budget(self) -> int:
@@ -581,7 +604,8 @@ class Connections:
 
     async def close(self, seconds: float) -> None:
         """Close all connections, politely for some seconds, then at once."""
-        await self.breaker.stop()
+        if self._first is self:
+            await self.breaker.stop()
         for connection in self._live:
             connection.closed_because = "shutdown"
         polite = [connection.close(timeout=seconds) for connection in self._live]

@@ -124,7 +124,7 @@ class BoundedQueuePool(AsyncAdaptedQueuePool):
         """
         usage = self.usage
         if not usage.slots.take():
-            usage.connections.breaker.check()
+            usage.connections.check()
             await_only(usage.slots.wait())
         entry: ConnectionPoolEntry | None = None
         try:

@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from app.pools.postgres import Connection
 
@@ -15,6 +16,37 @@ async def test_what_was_stored_is_read_as_json(client: httpx.AsyncClient) -> Non
     answer = await client.post("/items/batch", json=items)
     assert (answer.status_code, answer.json()) == (200, {"inserted": len(VALUES)})
     for item_id, item in enumerate(items, start=1):
+        answer = await client.get(f"/items/{item_id}")
+        assert (answer.status_code, answer.json()) == (200, {"id": item_id, **item})
+
+
+# What JSON and PostgreSQL have in common: no NUL, and no half of a character.
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=50)
+# Beyond 1e15 PostgreSQL writes a float as an integer, which Python reads as one.
+NUMBERS = st.integers() | st.floats(min_value=-1e15, max_value=1e15)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXT, inner, max_size=5),
+    max_leaves=20,
+)
+ITEMS = st.lists(st.fixed_dictionaries({"name": TEXT.filter(len), "value": JSON}), min_size=1)
+
+
+# The service and its table are the same for all examples; each reads what it has stored itself.
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+    derandomize=True,
+    max_examples=30,
+)
+@given(items=ITEMS)
+async def test_whatever_is_stored_is_read_as_it_was(
+    client: httpx.AsyncClient, observer: Connection, items: list[dict[str, Any]]
+) -> None:
+    answer = await client.post("/items/batch", json=items)
+    assert (answer.status_code, answer.json()) == (200, {"inserted": len(items)})
+    last = await observer.fetchval("SELECT max(id) FROM items")
+    for item_id, item in enumerate(items, start=last - len(items) + 1):
         answer = await client.get(f"/items/{item_id}")
         assert (answer.status_code, answer.json()) == (200, {"id": item_id, **item})
 
