@@ -10,7 +10,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 
 BIN := .venv/bin
 # Services wait more than they compute.
-WORKERS = $(shell $(PYTHON) -c 'import os; print(3 * os.cpu_count())')
+WORKERS = $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count() + 1)')
 # These are not on every machine; .ci/run installs them. A test that needs one is left out without.
 NEEDED := pgbouncer:pgbouncer prometheus:prometheus pools_page:chromium
 MISSING = $(foreach pair,$(NEEDED),$(if $(shell command -v $(lastword $(subst :, ,$(pair))) 2> /dev/null),,$(pair)))

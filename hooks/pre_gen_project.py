@@ -23,6 +23,7 @@ DEPENDENCIES = frozenset(
         "fastapi",
         "httptools",
         "httpx",
+        "hypothesis",
         "import-linter",
         "mypy",
         "opentelemetry-api",

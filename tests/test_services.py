@@ -54,6 +54,12 @@ def variables(model, prefix=""):
 print(*variables(Settings))
 """
 
+# What has no default.
+NEEDED = {
+    "DATABASE_URL": "postgresql://nobody@nowhere.invalid/nothing",
+    "AIOHTTP__BASE_URL": "http://nowhere.invalid",
+}
+
 # Runs in the project: how many others are connected to the database, how many of them are at work,
 # and the server's process.
 CONNECTIONS = """
@@ -163,10 +169,22 @@ def test_service(install: Install, answers: Answers) -> None:
 DATABASE = ("sqlalchemy_pool", "asyncpg_pool", "multi_db")
 
 
-def test_every_variable_is_documented(install: Install) -> None:
-    """Seen from outside, once; each project's own tests compare its documents with its settings."""
+def test_settings_as_they_are_seen_from_outside(install: Install) -> None:
+    """Once; each project's own tests compare its documents with its settings."""
     installed = install(**EVERYTHING)
     assert documented_variables(installed.project) == set(installed.run("-c", VARIABLES).split())
+    refused = subprocess.run(
+        [installed.python, "-m", "uvicorn", "app.main:app"],
+        cwd=installed.project.path,
+        env={**installed.project.environment, "REQUEST_DEADLINE": "0", **NEEDED},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "REQUEST_DEADLINE (0) does not fit: input should be greater than 0; see .env.example.\n"
+    )
 
 
 def documented_variables(project: Project) -> set[str]:

@@ -100,7 +100,8 @@ def test_a_slow_upstream_keeps_a_bounded_number_waiting(
         time.sleep(2 * TOTAL)  # what a slow upstream is
     record.add("upstream: say nothing, overload", load.outcomes)
     assert statuses(load.outcomes).keys() <= {503, 504}
-    assert load.most_in_flight <= PER_HOST + MAX_WAITING + 30 * AT_ONCE
+    being_refused = 30 * (AT_ONCE + longest(idle.outcomes))
+    assert load.most_in_flight <= PER_HOST + MAX_WAITING + being_refused
     assert longest(load.outcomes) <= DEADLINE + LATE
     full = [each for each in load.outcomes if "Too many" in each.text]
     assert full

@@ -2,13 +2,11 @@
 
 import asyncio
 import io
-import os
-import subprocess
-import sys
 
 import asyncpg
+import pytest
 from alembic import command
-from alembic.config import Config
+from alembic.config import Config, main as alembic
 from alembic.script import ScriptDirectory
 
 from dev import ROOT
@@ -42,13 +40,11 @@ def test_the_statements_can_be_printed() -> None:
     assert "CREATE TABLE" in printed.getvalue()
 
 
-def test_the_command_takes_the_url_from_the_environment(variables: dict[str, str]) -> None:
+def test_the_command_takes_the_url_from_the_environment(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
     with database_on(variables["DATABASE_URL"]) as url:
-        subprocess.run(
-            [sys.executable, "-m", "alembic", "upgrade", "head"],
-            cwd=ROOT,
-            env=os.environ | {"DATABASE_URL": url},
-            check=True,
-            timeout=60,
-        )
+        monkeypatch.setenv("DATABASE_URL", url)
+        alembic(["upgrade", "head"])
         assert asyncio.run(tables(url))
