@@ -140,7 +140,7 @@ class Upstream(Background):
         number = 0
         try:
             # The service has no reason to send a body here, so that a head is a request.
-            with suppress(OSError, asyncio.IncompleteReadError):
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while await reader.readuntil(b"\r\n\r\n"):
                     number += 1
                     await self.behave(Connection(reader, writer, number))
