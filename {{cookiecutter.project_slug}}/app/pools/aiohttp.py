@@ -38,6 +38,9 @@ from app.pools.sockets import keep_alive
 
 log = structlog.get_logger(__name__)
 
+# What the pool may send again by itself (RFC 9110), as it has no body that would be used up.
+REPEATABLE = ("GET", "HEAD")
+
 
 class AiohttpSettings(PoolSettings):
     """The pool for outgoing HTTP."""
@@ -397,24 +400,24 @@ class AiohttpPool:
         writer.close()
 
     def _sending(self, call: Call) -> aiohttp.ClientMiddlewareType:
-        """Allow aiohttp's own retry only where it is needed.
+        """Send a request that may be repeated until a connection takes it that was not idle.
 
-        It sends a GET, HEAD, PUT or DELETE that lost its connection once more, at once and without
-        a word. That is right when the upstream closed an idle connection just before it was used.
-        A new connection that is lost tells of an upstream in trouble: `Retry` knows when to stop.
+        An upstream closes idle connections, and a new one has closed them all. One that is lost
+        when it is new tells of an upstream in trouble: `Retry` knows when to stop. aiohttp's own
+        retry, once and without a word, is for neither.
         """
 
         async def send(
             request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
         ) -> aiohttp.ClientResponse:
-            try:
-                return await handler(request)
-            except aiohttp.ClientConnectorError:
-                raise
-            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-                if call.is_reused:
+            while True:
+                try:
+                    return await handler(request)
+                except aiohttp.ClientConnectorError:
                     raise
-                raise aiohttp.ClientConnectionError(type(error).__name__) from error
+                except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                    if not call.is_reused or request.method not in REPEATABLE:
+                        raise aiohttp.ClientConnectionError(type(error).__name__) from error
 
         return send
 

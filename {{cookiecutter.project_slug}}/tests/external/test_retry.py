@@ -1,5 +1,6 @@
 """What is sent again, how often, and when."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from time import monotonic
@@ -64,16 +65,20 @@ def test_retry_after_is_seconds_or_a_date() -> None:
         assert retry_after(nonsense) is True
 
 
-async def test_a_kept_connection_that_the_upstream_closes_costs_no_read(start: Start) -> None:
+async def test_kept_connections_that_the_upstream_closes_cost_no_read(start: Start) -> None:
+    """However many there are."""
+
     async def one_answer_each(connection: Connection) -> None:
         await connection.request()
         await connection.answer()
         await connection.request()
 
     async with raw_server(one_answer_each) as server, start(server.url) as service:
-        answers = [await service.client.get("/external/x") for _ in range(10)]
-        assert [answer.status_code for answer in answers] == [200] * 10
+        answers = await asyncio.gather(*(service.client.get("/external/x") for _ in range(10)))
         assert server.connections == 10
+        answers.append(await service.client.get("/external/x"))
+        assert [answer.status_code for answer in answers] == [200] * 11
+        assert server.connections == 11
         assert service.pool.stats().errors == {}
         assert service.figures() == (0, 0)
 
