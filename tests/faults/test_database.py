@@ -165,6 +165,25 @@ def test_nothing_fires_while_all_is_well(it: World, monitor: Prometheus) -> None
     assert fired(monitor, begun) == set()
 
 
+def test_waits_and_holds_are_measured_as_they_are(it: World) -> None:
+    """Twice as many as there are connections, for a second each: half of them wait for one."""
+    work = 1.0
+    sums = [f'db_pool_{what}_seconds_sum{{pool="primary"}}' for what in ("checkout", "hold")]
+    load = Load()
+    with it.slow_writes(work):
+        asyncio.run(clients(it.service.port, [WRITES[0]], Load(), each=SIZE, number=1))
+        before = [it.figure(name) for name in sums]
+        asyncio.run(
+            clients(it.service.port, [WRITES[0]], load, each=2 * SIZE, number=1, offset=SIZE)
+        )
+        waited, held = (it.figure(name) - then for name, then in zip(sums, before, strict=True))
+    assert statuses(load.outcomes) == {201: 2 * SIZE}
+    known = sum(each.seconds - work for each in load.outcomes)
+    assert known > SIZE * work
+    assert waited == pytest.approx(known, rel=0.05)
+    assert held == pytest.approx(2 * SIZE * work, rel=0.05)
+
+
 @pytest.mark.parametrize("fault", ["black hole", "stopped server", "server down"])
 def test_an_outage(record: Record, it: World, watch: Watch, fault: str) -> None:
     seconds = OUTAGE if fault == "black hole" else STOPPAGE

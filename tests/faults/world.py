@@ -236,16 +236,16 @@ class World:
         wait_for(lambda: self.observer.value(left) == 0, "the end of connections")
         return len(killed)
 
-    def figure(self, sample: str) -> int:
-        """What `/metrics` says of the primary pool; 0 for what has never happened."""
+    def figure(self, sample: str) -> float:
+        """What `/metrics` says; 0 for what has never happened."""
         text = self.service.call("GET", "/metrics").text
-        found = re.search(rf"^{re.escape(sample)} (\d+)", text, re.MULTILINE)
-        return int(found[1]) if found else 0
+        found = re.search(rf"^{re.escape(sample)} ([\d.e+-]+)", text, re.MULTILINE)
+        return float(found[1]) if found else 0
 
-    def waiting(self) -> int:
+    def waiting(self) -> float:
         return self.figure('db_pool_waiting{pool="primary"}')
 
-    def errors(self, kind: str) -> int:
+    def errors(self, kind: str) -> float:
         return self.figure(f'db_pool_errors_total{{pool="primary",type="{kind}"}}')
 
     def deadlocks(self) -> int:
