@@ -26,7 +26,7 @@ PROBE_TIMEOUT = 0.9
 class Breaker:
     """A circuit breaker: closed while the server is there, open while it cannot be reached.
 
-    All pools at one server share it. `probe` opens a connection of the first of them, `pool`, and
+    Pools that go the same way to a server share it. `probe` opens a connection of the first of them, `pool`, and
     closes it, in so many seconds, or raises PoolError.
 
     A failure that may pass soon, as in a restart, is waited out for the caller's `patience`, in

@@ -412,9 +412,10 @@ class Connections:
         """The server, once it has answered; unknown behind PgBouncer, which shares connections."""
         self._siblings = siblings
         self._attempts = attempts(dsn(settings.url))
-        at_same_url = (each for each in self._others() if each._attempts == self._attempts)
-        self._first = next(at_same_url, self)
-        """The pool that asks for the server when it is away, for all that have the same URL."""
+        # What one of them cannot reach, by its URL or its CA, is no news of the others' server.
+        self._way = (self._attempts, settings.ssl_ca)
+        self._first = next((each for each in self._others() if each._way == self._way), self)
+        """The pool that asks for the server when it is away, for all that go the same way."""
         self.breaker: Breaker = (
             Breaker(name, self._probe) if self._first is self else self._first.breaker
         )
