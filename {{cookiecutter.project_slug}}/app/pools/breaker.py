@@ -26,8 +26,8 @@ PROBE_TIMEOUT = 0.9
 class Breaker:
     """A circuit breaker: closed while the server is there, open while it cannot be reached.
 
-    Pools that go the same way to a server share it. `probe` opens a connection of the first of them, `pool`, and
-    closes it, in so many seconds, or raises PoolError.
+    Pools that go the same way to a server share it. `probe` opens a connection of the first of
+    them, `pool`, and closes it, in so many seconds, or raises PoolError.
 
     A failure that may pass soon, as in a restart, is waited out for the caller's `patience`, in
     seconds from its beginning; then, and after others, each caller is refused at once.
