@@ -422,7 +422,7 @@ def test_transactions_that_meet_are_run_again(
     same = [replace(each, request=Request("POST", "/users/{id}/visits")) for each in outcomes]
     record.add(storm, same)
     assert conflicts >= 10
-    assert deadlocks > 0 or storm != "deadlocks"
+    assert deadlocks >= 3 or storm != "deadlocks"
     assert counted == succeeded
     assert succeeded >= 0.999 * len(outcomes)
 
