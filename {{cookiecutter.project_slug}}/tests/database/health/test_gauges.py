@@ -174,6 +174,6 @@ async def test_while_and_after_the_pools_are_exhausted(watch: Watch) -> None:
         load = asyncio.create_task(watch.read(3 * SIZE))
         await until(watch.are_in_use)
         assert await watch.agree()
-        assert set(await load) == {503}  # no lock in time, or no connection
+        assert set(await load) <= {503, 504}  # no lock, no connection, or neither in time
     await until(watch.agree)
     assert [in_use for _, in_use in (await watch.gauges()).values()] == [0] * len(watch.pools)
