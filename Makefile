@@ -12,19 +12,20 @@ BIN := .venv/bin
 # Services wait more than they compute.
 WORKERS = $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count() + 1)')
 # These are not on every machine; .ci/run installs them. A test that needs one is left out without.
-NEEDED := pgbouncer:pgbouncer prometheus:prometheus pools_page:chromium
-MISSING = $(foreach pair,$(NEEDED),$(if $(shell command -v $(lastword $(subst :, ,$(pair))) 2> /dev/null),,$(pair)))
-WITHOUT = $(foreach pair,$(MISSING),--ignore tests/test_$(firstword $(subst :, ,$(pair))).py)
+NEEDED := pgbouncer:tests/faults/test_pgbouncer.py prometheus:tests/test_prometheus.py \
+	chromium:tests/test_pools_page.py
+MISSING = $(foreach pair,$(NEEDED),$(if $(shell command -v $(firstword $(subst :, ,$(pair))) 2> /dev/null),,$(pair)))
+WITHOUT = $(foreach pair,$(MISSING),--ignore $(lastword $(subst :, ,$(pair))))
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxschedchunk 1 $(WITHOUT)
 # These watch the clock, so that nothing else is to run.
 FAULTS = $(BIN)/python -m pytest -m faults
-ALL_FAULTS = $(BIN)/python -m pytest tests/faults -m "not plain" -k "not soak" --capture=no --quiet
+ALL_FAULTS = $(BIN)/python -m pytest tests/faults $(WITHOUT) -m "not plain" -k "not soak" --capture=no --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --custom-compile-command 'make requirements'
 FEATURES := sqlalchemy_pool asyncpg_pool aiohttp_pool multi_db monitoring
 SERVICE := build/pooled-service
 COOKIECUTTER = $(BIN)/cookiecutter --config-file build/cookiecutter.yaml --no-input
-BENCHMARKS ?= $(filter-out %/side_by_side.py,$(wildcard benchmarks/*.py))
+BENCHMARKS ?= batch routes
 
 .PHONY: help check fix test test-fast test-services faults faults-long soak demo bench service unmonitored requirements clean
 
@@ -41,7 +42,7 @@ fix: .venv/dev ## repair what can be repaired: lint and formatting
 	@$(BIN)/ruff format .
 
 test: check ## everything that CI runs: check, and every combination rendered, installed, tested, started
-	@$(foreach pair,$(MISSING),echo "$(lastword $(subst :, ,$(pair))) is not installed: tests/test_$(firstword $(subst :, ,$(pair))).py is left out.";)
+	@$(foreach pair,$(MISSING),echo "$(firstword $(subst :, ,$(pair))) is not installed: $(lastword $(subst :, ,$(pair))) is left out.";)
 	@$(PYTEST) -m "not faults and not plain"
 	@$(if $(filter prometheus:%,$(MISSING)),echo "prometheus is not installed: faults that watch the clock are left out.",$(FAULTS))
 
@@ -69,8 +70,9 @@ demo: service ## every feature, on PostgreSQL, at http://127.0.0.1:$PORT (8000);
 
 bench: service unmonitored ## the service's ways beside common ones, measured; figures also in build/benchmarks
 	@$(MAKE) --no-print-directory -C $(SERVICE) .venv
+	@$(SERVICE)/.venv/bin/uv pip install --quiet --python $(SERVICE)/.venv/bin/python "psycopg[binary]"
 	@for each in $(BENCHMARKS); do \
-		PYTHONPATH=$(SERVICE) $(SERVICE)/.venv/bin/python $$each || exit; \
+		PYTHONPATH=$(SERVICE) $(SERVICE)/.venv/bin/python benchmarks/$$each.py || exit; \
 	done
 
 service: build/template

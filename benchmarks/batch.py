@@ -16,7 +16,7 @@ from app.items.schemas import ItemCreate
 from app.pools.asyncpg import register_codecs
 from tests.database.proxy import Proxy
 
-from side_by_side import Comparison, compare, report
+from side_by_side import Comparison, compare, keep, show
 
 ITEMS = [ItemCreate(name=f"item {n}", value={"number": n, "tags": ["a"]}) for n in range(1000)]
 INSERT = "INSERT INTO items (name, value) VALUES ($1, $2)"
@@ -69,11 +69,13 @@ async def comparison(title: str, url: str) -> Comparison:
 
 
 async def main(url: str) -> None:
-    near = await comparison("on the same machine", url)
+    near = await comparison("1000 rows, on the same machine", url)
     async with Proxy(url).run() as proxy:
         proxy.delay = 0.002
-        far = await comparison("2 ms away, each way", proxy.url)
-    report("batch", "1000 rows, all or none", {"asyncpg": version("asyncpg")}, near, far)
+        far = await comparison("1000 rows, 2 ms away, each way", proxy.url)
+    for part in (near, far):
+        show(part)
+    keep("batch", {"asyncpg": version("asyncpg")}, [near, far])
 
 
 if __name__ == "__main__":

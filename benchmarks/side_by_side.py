@@ -7,11 +7,12 @@ next, and is much the same for neighbours.
 import json
 import os
 import platform
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, strftime
+from typing import Protocol
 
 FIGURES = Path(__file__).parent.parent / "build" / "benchmarks"
 
@@ -19,25 +20,79 @@ Work = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What one load has seen; times in seconds."""
+
+    per_request: float
+    p50: float
+    p99: float
+    cpu: float
+    """CPU time of the service for each request."""
+    memory: int
+    """Bytes that the service had in memory at the most, so far."""
+
+
+class Part(Protocol):
+    """Ways that were measured in turns, round by round; the others are compared to the first."""
+
+    def table(self) -> str:
+        """The figures as Markdown."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Services under load."""
+
+    title: str
+    samples: dict[str, list[Sample]]
+
+    def table(self) -> str:
+        first = next(iter(self.samples))
+        lines = [
+            f"| {self.title} | requests/s | times {first} | p50 | p99"
+            f" | CPU a request | times {first} | memory |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|",
+        ]
+        for way, samples in self.samples.items():
+            figures = [
+                f"{median(1 / each.per_request for each in samples):.0f}",
+                self.ratio(way, "per_request"),
+                f"{1000 * median(each.p50 for each in samples):.2f} ms",
+                f"{1000 * median(each.p99 for each in samples):.2f} ms",
+                f"{1e6 * median(each.cpu for each in samples):.0f} µs",
+                self.ratio(way, "cpu"),
+                f"{max(each.memory for each in samples) / 1e6:.0f} MB",
+            ]
+            lines.append(f"| {way} | {' | '.join(figures)} |")
+        return "\n".join(lines)
+
+    def ratio(self, way: str, figure: str) -> str:
+        """How many times as fast as the first, or as little CPU time: median and range."""
+        first, own = (
+            [getattr(each, figure) for each in self.samples[name]]
+            for name in (next(iter(self.samples)), way)
+        )
+        return spread([a / b for a, b in zip(first, own, strict=True)])
+
+
+def spread(ratios: list[float]) -> str:
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Milliseconds of each way, round by round; the others are compared to the first."""
+    """Functions in this process; milliseconds."""
 
     title: str
     times: dict[str, list[float]]
 
     def table(self) -> str:
         first = next(iter(self.times))
-        lines = [
-            f"| {self.title} | median, ms | range | times as fast as {first}: median | range |",
-            "|---|--:|--:|--:|--:|",
-        ]
+        lines = [f"| {self.title} | ms | range | times {first} |", "|---|--:|--:|--:|"]
         for way, times in self.times.items():
             ratios = [a / b for a, b in zip(self.times[first], times, strict=True)]
-            figures = (
-                f"{median(each):.4g} | {min(each):.4g} to {max(each):.4g}"
-                for each in (times, ratios)
-            )
-            lines.append(f"| {way} | {' | '.join(figures)} |")
+            span = f"{min(times):.4g} to {max(times):.4g}"
+            lines.append(f"| {way} | {median(times):.4g} | {span} | {spread(ratios)} |")
         return "\n".join(lines)
 
 
@@ -55,14 +110,14 @@ async def compare(
     return Comparison(title, {way: each[warm_up:] for way, each in times.items()})
 
 
-def report(name: str, heading: str, versions: Mapping[str, str], *parts: Comparison) -> None:
-    """Print the tables; keep them, and every time that was measured, in build/benchmarks."""
+def show(part: Part) -> None:
+    print(f"{part.table()}\n", flush=True)
+
+
+def keep(name: str, versions: Mapping[str, str], parts: Sequence[Part]) -> None:
+    """Every figure that was measured, and where, as JSON in build/benchmarks."""
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs"
-    where = {"Python": platform.python_version(), **versions, "machine": machine}
-    about = ", ".join(f"{key} {value}" for key, value in where.items())
-    text = "\n\n".join([f"# {heading}", about, *(part.table() for part in parts)]) + "\n"
-    figures = {"where": where, "comparisons": [asdict(part) for part in parts]}
+    where = {"date": strftime("%Y-%m-%d"), "machine": machine, "Python": platform.python_version()}
+    figures = {"where": {**where, **versions}, "parts": [asdict(part) for part in parts]}
     FIGURES.mkdir(parents=True, exist_ok=True)
-    (FIGURES / f"{name}.md").write_text(text, encoding="utf-8")
     (FIGURES / f"{name}.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
-    print(text)

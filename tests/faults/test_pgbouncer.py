@@ -17,13 +17,21 @@ from urllib.parse import urlsplit
 import pytest
 
 from faults.load import Load, Request, clients, loaded, longest, statuses
-from faults.test_database import BACK, DEADLINE, MAX_WAITING, READS, SETTINGS, SIZE, WRITES
-from faults.test_database import check_rows as check
+from faults.results import Record
+from faults.test_database import (
+    BACK,
+    DEADLINE,
+    MAX_WAITING,
+    READS,
+    SETTINGS,
+    SIZE,
+    WRITES,
+    by_kind,
+    check_rows,
+)
 from faults.world import World, directory_of, world
 from running import free_port, wait_for
-from test_services import Install, Installed, install, workshop
-
-__all__ = ["install", "workshop"]
+from test_services import Installed
 
 pytestmark = [pytest.mark.services, pytest.mark.posix]
 
@@ -107,8 +115,7 @@ def bouncer() -> PgBouncer:
 
 
 @pytest.fixture
-def it(install: Install, bouncer: PgBouncer) -> Iterator[World]:
-    installed: Installed = install(sqlalchemy_pool=True, asyncpg_pool=True, monitoring=True)
+def it(installed: Installed, bouncer: PgBouncer) -> Iterator[World]:
     with world(installed, BEHIND, surroundings=bouncer.before) as it:
         tasks = it.tasks()
         yield it
@@ -118,39 +125,47 @@ def it(install: Install, bouncer: PgBouncer) -> Iterator[World]:
         wait_for(lambda: it.tasks() <= tasks, "the end of all tasks")
 
 
-def test_mixed_requests_over_both_drivers(it: World) -> None:
+def test_mixed_requests_over_both_drivers(record: Record, it: World) -> None:
     load = Load()
     requests = [*READS, *READS, *WRITES]
     asyncio.run(clients(it.service.port, requests, load, each=4, number=210))
+    for outcomes in by_kind(load.outcomes).values():
+        record.add("PgBouncer: no fault", outcomes)
     assert len(load.outcomes) > 5000
     assert statuses(load.outcomes).keys() == {200, 201}
-    check(it, load.outcomes)
+    check_rows(it, load.outcomes)
 
 
-def test_a_restart_costs_no_read(it: World, bouncer: PgBouncer) -> None:
+def test_a_restart_costs_no_read(record: Record, it: World, bouncer: PgBouncer) -> None:
     each_second = (SIZE + MAX_WAITING) / 2
     with loaded(it.service.port, READS, each_second) as load:
         wait_for(lambda: len(load.outcomes) > each_second, "a second's load")
+        begun = time.monotonic()
         bouncer.restart()
         ended = time.monotonic()
         wait_for(lambda: len(load.since(ended)) > 3 * each_second, "three seconds' load")
+    for outcomes in by_kind(load.outcomes).values():
+        record.add("PgBouncer: restart", outcomes, begun=begun, ended=ended)
     assert statuses(load.outcomes).keys() == {200}, Counter(each.text for each in load.outcomes)
 
 
-def test_a_pause_costs_nothing(it: World, bouncer: PgBouncer) -> None:
+def test_a_pause_costs_nothing(record: Record, it: World, bouncer: PgBouncer) -> None:
     """As long as all that come meanwhile find a place in the queue."""
     pause = 0.3 * DEADLINE
     each_second = (SIZE + MAX_WAITING) / pause
     with loaded(it.service.port, [*READS, *WRITES], each_second) as load:
         wait_for(lambda: len(load.outcomes) > each_second, "a second's load")
+        begun = time.monotonic()
         with bouncer.paused():
             time.sleep(pause)  # what a pause is
         ended = time.monotonic()
         wait_for(lambda: len(load.since(ended)) > 2 * each_second, "two seconds' load")
+    for outcomes in by_kind(load.outcomes).values():
+        record.add(f"PgBouncer: pause, {pause:g} s", outcomes, begun=begun, ended=ended)
     assert statuses(load.outcomes).keys() == {200, 201}, Counter(
         each.text for each in load.outcomes
     )
-    check(it, load.outcomes)
+    check_rows(it, load.outcomes)
 
 
 class TestFull:
@@ -160,11 +175,12 @@ class TestFull:
     def bouncer(self) -> PgBouncer:
         return PgBouncer(default_pool_size=1, query_wait_timeout=1)
 
-    def test_who_waits_in_vain_is_told_in_time(self, it: World) -> None:
+    def test_who_waits_in_vain_is_told_in_time(self, record: Record, it: World) -> None:
         read = Request("GET", "/users/1")
         load = Load()
         with it.locked("users"):
             asyncio.run(clients(it.service.port, [read], load, each=SIZE, number=2))
+        record.add("PgBouncer: all its connections taken", load.outcomes)
         assert statuses(load.outcomes).keys() <= {503, 504}
         assert longest(load.outcomes) <= DEADLINE + 1  # other tests run at the same time
         after = Load()

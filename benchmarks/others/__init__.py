@@ -1,0 +1,1 @@
+"""What one would have instead: the floor, and the ways of well-known templates."""

@@ -1,0 +1,178 @@
+"""Services as processes, on one CPU; the load on them, and all that they talk to, on another."""
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dev
+from dev.servers.postgres import execute
+
+from side_by_side import Sample
+
+HERE = Path(__file__).parent
+BUILD = HERE.parent / "build"
+SERVICE = BUILD / "pooled-service"
+UNMONITORED = BUILD / "unmonitored" / "pooled-service"
+
+SERVER_CPU, OTHER_CPU = 0, 1
+TICKS = os.sysconf("SC_CLK_TCK")
+ROWS = (
+    "INSERT INTO users (name, email) VALUES ('x', 'x@example.com')",
+    """INSERT INTO items (name, value) VALUES ('x', '{"number": 1, "tags": ["a"]}')""",
+)
+
+
+@dataclass(frozen=True)
+class App:
+    """An ASGI application, and where it is."""
+
+    name: str
+    module: str = "app.main:app"
+    directory: Path = SERVICE
+    workers: int = 1
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A service that runs."""
+
+    pid: int
+    port: int
+
+    def cpu(self) -> float:
+        """Seconds of CPU time that it and its workers have used."""
+        used = 0
+        for pid in (self.pid, *self._children()):
+            _, _, fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+            used += sum(map(int, fields.split()[11:13]))
+        return used / TICKS
+
+    def memory(self) -> int:
+        """Bytes that it had in memory at the most; its workers' are not counted."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        return 1024 * int(found[1]) if found else 0
+
+    def _children(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def answers(self, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as answer:
+                return bool(answer.status < 300)
+        except urllib.error.URLError:
+            return False
+
+    def load(self, workload: str, clients: int, seconds: float) -> Sample:
+        """A closed loop of so many clients. Raises SystemExit if any answer is no success."""
+        before = self.cpu()
+        command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}", "--latency", "--timeout=30"]
+        script = ["-s", str(HERE / "load.lua"), f"http://127.0.0.1:{self.port}"]
+        arguments = ["--", workload, str(time.time_ns())]
+        output = subprocess.run(
+            [*command, *script, *arguments], capture_output=True, text=True, check=True
+        ).stdout
+        requests = re.search(r"(\d+) requests in (\S+?),", output)
+        p50, p99 = (re.search(rf"{share}%\s+(\S+)", output) for share in (50, 99))
+        wrong = "Non-2xx" in output or "Socket errors" in output
+        if wrong or not (requests and p50 and p99) or requests[1] == "0":
+            raise SystemExit(f"the load went wrong:\n{output}")
+        number = int(requests[1])
+        return Sample(
+            per_request=duration(requests[2]) / number,
+            p50=duration(p50[1]),
+            p99=duration(p99[1]),
+            cpu=(self.cpu() - before) / number,
+            memory=self.memory(),
+        )
+
+
+def duration(text: str) -> float:
+    """Seconds, of what wrk calls 1.2ms."""
+    found = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
+    assert found, text
+    return float(found[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60}[found[2]]
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(app: App, variables: Mapping[str, str], path: str) -> Iterator[Process]:
+    """The service, once it answers at this path, as `uvicorn` runs it when nothing is said."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", app.module, "--port", str(port)]
+    command += ["--app-dir", str(HERE)]
+    if app.workers > 1:
+        command += ["--workers", str(app.workers)]
+    cpus = ",".join(map(str, range(app.workers)))
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    process = subprocess.Popen(
+        ["taskset", "--cpu-list", cpus, *command],
+        cwd=app.directory,
+        env={**inherited, **variables, **app.variables},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        it = Process(process.pid, port)
+        while not it.answers(path):
+            if process.poll() is not None:
+                raise SystemExit(f"{app.name}: the service ended")
+            time.sleep(0.1)
+        yield it
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def surroundings() -> Iterator[dict[str, str]]:
+    """What the services talk to, with a user and an item; the variables that lead to it."""
+    missing = [program for program in ("wrk", "taskset") if not shutil.which(program)]
+    if missing:
+        raise SystemExit(f"{missing[0]} is not installed: apt-get install wrk util-linux")
+    os.sched_setaffinity(0, {OTHER_CPU})  # and what this process starts
+    with dev.environment(fresh=True) as variables:
+        asyncio.run(execute(variables["DATABASE_URL"], *ROWS))
+        yield variables
+
+
+def in_turns(
+    apps: Sequence[App],
+    variables: Mapping[str, str],
+    workload: str,
+    path: str,
+    *,
+    clients: int,
+    rounds: int,
+    seconds: float,
+) -> dict[str, list[Sample]]:
+    """A load on each of the apps in each round, after one to warm it up."""
+    samples: dict[str, list[Sample]] = {app.name: [] for app in apps}
+    with ExitStack() as stack:
+        processes = {app.name: stack.enter_context(running(app, variables, path)) for app in apps}
+        for process in processes.values():
+            process.load(workload, clients, seconds)
+        for number in range(rounds):
+            # Whoever is first in a round may find the machine in another state.
+            for app in apps if number % 2 else reversed(apps):
+                samples[app.name].append(processes[app.name].load(workload, clients, seconds))
+    return samples
