@@ -14,8 +14,8 @@ from side_by_side import Loaded, keep, show
 
 TEXTBOOK = App("textbook", "textbook.app:app", HERE)
 SERVICE = App("the service")
-UNMEASURED = App("the service, no monitoring", directory=UNMONITORED)
-STRIPPED = App("the service, stripped", "others.stripped:app", UNMONITORED)
+UNMEASURED = App("service without monitoring", directory=UNMONITORED)
+STRIPPED = App("stripped service", "others.stripped:app", UNMONITORED)
 FAN_OUT = App("the service", "others.fan_out:app")
 DEFAULT_ASYNC = App("template, async", "others.default_async:app", HERE)
 DEFAULT_SYNC = App("template, threads", "others.default_sync:app", HERE)

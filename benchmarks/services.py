@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import dev
-from dev.servers.postgres import execute
+from dev.servers.postgres import execute, run
 
 from side_by_side import Sample
 
@@ -25,7 +26,10 @@ BUILD = HERE.parent / "build"
 SERVICE = BUILD / "pooled-service"
 UNMONITORED = BUILD / "unmonitored" / "pooled-service"
 
-SERVER_CPU, OTHER_CPU = 0, 1
+LOGS = BUILD / "benchmarks" / "logs"
+
+OTHER_CPU = 1  # the services have the first
+PATIENCE = 30  # seconds for a service to start
 TICKS = os.sysconf("SC_CLK_TCK")
 ROWS = (
     "INSERT INTO users (name, email) VALUES ('x', 'x@example.com')",
@@ -86,7 +90,7 @@ class Process:
             [*command, *script, *arguments], capture_output=True, text=True, check=True
         ).stdout
         requests = re.search(r"(\d+) requests in (\S+?),", output)
-        p50, p99 = (re.search(rf"{share}%\s+(\S+)", output) for share in (50, 99))
+        p50, p99 = (re.search(rf"^ +{share}% +(\S+)", output, re.M) for share in (50, 99))
         wrong = "Non-2xx" in output or "Socket errors" in output
         if wrong or not (requests and p50 and p99) or requests[1] == "0":
             raise SystemExit(f"the load went wrong:\n{output}")
@@ -124,23 +128,27 @@ def running(app: App, variables: Mapping[str, str], path: str) -> Iterator[Proce
         command += ["--workers", str(app.workers)]
     cpus = ",".join(map(str, range(app.workers)))
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = (LOGS / f"{app.name.replace(' ', '-')}.log").open("w")
     process = subprocess.Popen(
         ["taskset", "--cpu-list", cpus, *command],
         cwd=app.directory,
         env={**inherited, **variables, **app.variables},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
     )
     try:
         it = Process(process.pid, port)
+        end = time.monotonic() + PATIENCE
         while not it.answers(path):
-            if process.poll() is not None:
-                raise SystemExit(f"{app.name}: the service ended")
+            if process.poll() is not None or time.monotonic() > end:
+                raise SystemExit(f"{app.name}: no success at {path}; see {log.name}")
             time.sleep(0.1)
         yield it
     finally:
         process.terminate()
         process.wait()
+        log.close()
 
 
 @contextmanager
@@ -151,7 +159,12 @@ def surroundings() -> Iterator[dict[str, str]]:
         raise SystemExit(f"{missing[0]} is not installed: apt-get install wrk util-linux")
     os.sched_setaffinity(0, {OTHER_CPU})  # and what this process starts
     with dev.environment(fresh=True) as variables:
-        asyncio.run(execute(variables["DATABASE_URL"], *ROWS))
+        url = variables["DATABASE_URL"]
+        # Enough for all pools of all that is compared.
+        asyncio.run(execute(url, "ALTER SYSTEM SET max_connections = 500", *ROWS))
+        if dev.given("DATABASE_URL") is None:
+            [data] = parse_qs(urlsplit(url).query)["host"]
+            run("pg_ctl", Path(data), "restart", "--silent")
         yield variables
 
 

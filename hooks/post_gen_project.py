@@ -28,6 +28,7 @@ OWNED_BY = [
         [
             "app/items",
             "app/pools/asyncpg.py",
+            "app/sql.py",
             "dev/samples/items.sql",
             "migrations/versions/0001_items.py",
             "tests/items",

@@ -3,14 +3,10 @@
 No deadline, no request ids and logs, no limit of bodies; no bounds and no figures of the pools.
 """
 
-from app import errors, logs
-from app.lifespan import lifespan
-from app.parts import modules
+from app.main import create_app
 from app.pools import asyncpg, sqlalchemy
 from app.pools.base import Durations, Slots
 from app.pools.holds import Holds
-from app.settings import load
-from fastapi import FastAPI
 
 
 def nothing(*_: object) -> None:
@@ -27,10 +23,5 @@ Slots.give_back = nothing  # type: ignore[method-assign]
 Holds.begin = Holds.end = nothing  # type: ignore[method-assign]
 asyncpg.note_taker = sqlalchemy.note_taker = nothing  # type: ignore[attr-defined]
 
-settings = load()
-logs.configure("WARNING")
-app = FastAPI(lifespan=lifespan)
-app.state.settings = settings
-errors.install(app)
-for module in modules("routes"):
-    app.include_router(module.router)
+app = create_app()
+app.user_middleware.clear()

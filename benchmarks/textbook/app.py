@@ -92,13 +92,13 @@ async def get_db() -> AsyncIterator[AsyncSession]:
 Db = Annotated[AsyncSession, Depends(get_db)]
 
 
-@app.get("/users/{user_id}")
+@app.get("/users/{user_id}", response_model=None)
 async def get_user(user_id: int, db: Db) -> Any:
     result = await db.execute(select(User).where(User.id == user_id))
     return result.scalar_one_or_none()
 
 
-@app.post("/users")
+@app.post("/users", response_model=None)
 async def create_user(user: dict[str, Any], db: Db) -> Any:
     db_user = User(**user)
     db.add(db_user)
@@ -106,14 +106,14 @@ async def create_user(user: dict[str, Any], db: Db) -> Any:
     return db_user
 
 
-@app.get("/items/{item_id}")
+@app.get("/items/{item_id}", response_model=None)
 async def get_item(item_id: int) -> Any:
     async with app.state.pool.acquire() as connection:
         row = await connection.fetchrow("SELECT * FROM items WHERE id = $1", item_id)
         return dict(row) if row else None
 
 
-@app.post("/items/batch")
+@app.post("/items/batch", response_model=None)
 async def batch(items: list[dict[str, Any]]) -> Any:
     async with app.state.pool.acquire() as connection, connection.transaction():
         for item in items:
@@ -128,11 +128,11 @@ async def fetch(resource: str) -> Any:
         return await response.json()
 
 
-@app.get("/external/{resource}")
+@app.get("/external/{resource}", response_model=None)
 async def fetch_external(resource: str) -> Any:
     return await fetch(resource)
 
 
-@app.get("/fan-out")
+@app.get("/fan-out", response_model=None)
 async def fan_out() -> Any:
     return await asyncio.gather(fetch("one"), fetch("two"), fetch("three"))

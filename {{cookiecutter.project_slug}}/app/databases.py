@@ -1,15 +1,15 @@
 """What a route asks of a SQLAlchemy database: a reader, a unit of work, or a writer."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Literal, TypeVar, TypeVarTuple
 
 from fastapi import Depends, Request
-from sqlalchemy import Row, Select
+from sqlalchemy import ColumnElement, Row, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.pools.base import PoolError
 from app.pools.sqlalchemy import SQLAlchemyPool
-from app.retry import Retry, Retrying
+from app.retry import Retry
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -18,9 +18,10 @@ Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 
 
 class BaseReader:
-    """Reads only: each read is one round trip in a session of its own.
+    """Reads only: each statement is one round trip, and its rows have columns, no entities.
 
     A read whose connection was lost is run again, elsewhere if the pool has found a place by then.
+    Statements that are made once, with `bindparam`, are the fastest.
     """
 
     def __init__(self, pool: SQLAlchemyPool, retry: Retry, after: int | None) -> None:
@@ -28,34 +29,37 @@ class BaseReader:
         self._retry = retry
         self._after = after
 
-    async def get(self, entity: type[T], key: object) -> T | None:
-        """The entity with this primary key."""
-        return await self._read(lambda session: session.get(entity, key))
+    async def all(
+        self, statement: Select[*Ts], parameters: Mapping[str, object] | None = None
+    ) -> Sequence[Row[*Ts]]:
+        """All rows of a statement.
 
-    async def all(self, statement: Select[*Ts]) -> Sequence[Row[*Ts]]:
-        """All rows of a statement. Raises TypeError for one that locks rows: that is writing."""
+        Raises TypeError for one that locks rows, which is writing, or that selects an entity, as
+        nobody here would store its changes.
+        """
         if statement._for_update_arg is not None:
             raise TypeError("FOR UPDATE locks rows: use a unit of work")
+        if not all(isinstance(column, ColumnElement) for column in statement._raw_columns):
+            raise TypeError("an entity is more than its columns: select those, or use a writer")
 
-        async def rows(session: AsyncSession) -> Sequence[Row[*Ts]]:
-            return (await session.execute(statement)).all()
-
-        return await self._read(rows)
-
-    async def _read(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        async def attempt() -> T:
+        async def read() -> Sequence[Row[*Ts]]:
             source = self._pool.source(self._after)
             try:
-                async with source.read_session() as session:
-                    return await work(session)
+                return await source.rows(statement, parameters)
             except PoolError:
                 stand_in = self._pool.source(self._after)
                 if stand_in is source:
                     raise
-            async with stand_in.read_session() as session:
-                return await work(session)
+            return await stand_in.rows(statement, parameters)
 
-        return await self._retry.transaction(attempt, idempotent=True)
+        return await self._retry.transaction(read, idempotent=True)
+
+    async def first(
+        self, statement: Select[*Ts], parameters: Mapping[str, object] | None = None
+    ) -> Row[*Ts] | None:
+        """The first row of a statement, or None. Raises TypeError as `all` does."""
+        rows = await self.all(statement, parameters)
+        return rows[0] if rows else None
 
 
 class _Reader(BaseReader):
@@ -92,13 +96,13 @@ class _Writer:
         return result
 
 
-def reader(request: Request, retry: Retrying) -> _Reader:
+async def reader(request: Request) -> _Reader:
     after = getattr(request.state, "read_after", None)
-    return _Reader(request.state.reader, retry, after)
+    return _Reader(request.state.reader, request.app.state.retry, after)
 
 
-def writer(request: Request, retry: Retrying) -> _Writer:
-    return _Writer(request, retry)
+async def writer(request: Request) -> _Writer:
+    return _Writer(request, request.app.state.retry)
 
 
 async def unit_of_work(request: Request) -> AsyncIterator[AsyncSession]:

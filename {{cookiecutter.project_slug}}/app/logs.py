@@ -3,19 +3,19 @@
 import logging
 import re
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
 from time import perf_counter
 from uuid import uuid4
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import answer_unexpected
 
 log = structlog.get_logger(__name__)
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 # The request that is being served; its route is known once it has been found.
 _request: ContextVar[Scope] = ContextVar("request")
@@ -28,31 +28,36 @@ def add_route(_: object, __: str, event: structlog.typing.EventDict) -> structlo
     return event
 
 
+# What is said of every event.
+PROCESSORS: list[structlog.typing.Processor] = [
+    structlog.contextvars.merge_contextvars,
+    add_route,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+
+
+def renderers() -> list[structlog.typing.Processor]:
+    """What makes a line of an event."""
+    if sys.stderr.isatty():
+        return [structlog.dev.ConsoleRenderer()]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
 def configure(level: str) -> None:
     """Send everything that is logged, by libraries too, to standard error in one form."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        add_route,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    shared = [*PROCESSORS, structlog.stdlib.add_logger_name]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
-        if sys.stderr.isatty()
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers()],
         )
     )
     threshold = logging.getLevelNamesMapping()[level]
@@ -68,16 +73,22 @@ def configure(level: str) -> None:
 class RequestLog:
     """Gives each request an id, logs its end, and answers 500 to what nothing else has caught."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, level: str) -> None:
         self._app = app
+        # Past the standard library's logging, which costs three times as much.
+        self._log = structlog.wrap_logger(
+            structlog.WriteLogger(sys.stderr),
+            processors=[*PROCESSORS, *renderers()],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+        ).bind(logger=__name__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
+        given = dict(scope["headers"]).get(b"x-request-id", b"")
+        request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid4().hex
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         _request.set(scope)
@@ -87,7 +98,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
@@ -98,9 +109,10 @@ class RequestLog:
                 raise
             await answer_unexpected()(scope, receive, send_with_id)
         finally:
-            log.info(
-                "request",
-                method=scope["method"],
-                status=status,
-                duration=round(perf_counter() - started, 6),
-            )
+            with suppress(OSError):  # no answer fails because a disk is full
+                self._log.info(
+                    "request",
+                    method=scope["method"],
+                    status=status,
+                    duration=round(perf_counter() - started, 6),
+                )

@@ -96,10 +96,9 @@ class Retry:
         return await self(work, verdict)
 
 
-def retry(request: Request) -> Retry:
-    settings = request.app.state.settings
-    # The deadline would cut a wait that goes beyond it.
-    return Retry(settings.retry, budget=0.8 * settings.request_deadline)
+async def retry(request: Request) -> Retry:
+    retry: Retry = request.app.state.retry
+    return retry
 
 
 Retrying = Annotated[Retry, Depends(retry)]

@@ -5,16 +5,15 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.databases import BaseReader
-from app.retry import Retrying
 
 
 class _AnalyticsReader(BaseReader):
     """For figures: no other reader will do, and this one will do for nothing else."""
 
 
-def analytics_reader(request: Request, retry: Retrying) -> _AnalyticsReader:
+async def analytics_reader(request: Request) -> _AnalyticsReader:
     request.state.deadline.extend(request.app.state.settings.analytics.deadline)
-    return _AnalyticsReader(request.state.analyst, retry, after=None)
+    return _AnalyticsReader(request.state.analyst, request.app.state.retry, after=None)
 
 
 AnalyticsReader = Annotated[_AnalyticsReader, Depends(analytics_reader)]

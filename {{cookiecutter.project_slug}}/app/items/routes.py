@@ -7,8 +7,7 @@ from pydantic import BaseModel
 
 from app.items import queries
 from app.items.schemas import ItemCreate, ItemRead
-from app.pools.asyncpg import SqlPool
-from app.retry import Retrying
+from app.sql import Sql
 
 router = APIRouter(prefix="/items", tags=["items"])
 
@@ -21,21 +20,12 @@ class Inserted(BaseModel):
 
 
 @router.post("/batch")
-async def insert_items(items: Batch, pool: SqlPool, retry: Retrying) -> Inserted:
+async def insert_items(items: Batch, sql: Sql) -> Inserted:
     """All items are stored when the answer arrives, or none is."""
-
-    async def insert() -> None:
-        async with pool.connection() as connection:
-            await queries.insert_items(connection, items)
-
-    await retry.transaction(insert)
+    await sql.run(lambda connection: queries.insert_items(connection, items))
     return Inserted(inserted=len(items))
 
 
 @router.get("/{item_id}")
-async def read_item(item_id: ItemId, pool: SqlPool, retry: Retrying) -> ItemRead:
-    async def read() -> ItemRead:
-        async with pool.connection() as connection:
-            return await queries.get_item(connection, item_id)
-
-    return await retry.transaction(read, idempotent=True)
+async def read_item(item_id: ItemId, sql: Sql) -> ItemRead:
+    return await sql.run(lambda connection: queries.get_item(connection, item_id), idempotent=True)

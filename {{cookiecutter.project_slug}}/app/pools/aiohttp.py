@@ -467,7 +467,7 @@ async def open_pool(
         await pool.close()
 
 
-def http_pool(request: Request) -> AiohttpPool:
+async def http_pool(request: Request) -> AiohttpPool:
     pool = request.state.aiohttp
     assert isinstance(pool, AiohttpPool)
     return pool

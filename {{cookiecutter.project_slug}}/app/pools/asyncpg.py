@@ -5,11 +5,10 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 import structlog
-from fastapi import Depends, Request
 from pydantic import Field, model_validator
 
 from app.pools import postgres
@@ -262,13 +261,3 @@ async def open_pool(pool: AsyncpgPool) -> AsyncIterator[AsyncpgPool]:
         yield pool
     finally:
         await pool.close()
-
-
-def pool(request: Request) -> AsyncpgPool:
-    pool = request.state.asyncpg
-    assert isinstance(pool, AsyncpgPool)
-    return pool
-
-
-# The pool and not a connection: taken where it is needed, given back before the answer is sent.
-SqlPool = Annotated[AsyncpgPool, Depends(pool)]

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from time import monotonic
 from typing import Generic, TypeVar
@@ -19,9 +20,6 @@ log = structlog.get_logger(__name__)
 POOLS = str(Path(__file__).parent)
 APP = str(Path(POOLS).parent)
 
-# How far up the one who takes a connection is looked for; a route is some ten calls away.
-DEPTH = 25
-
 # Calls, the innermost first: file, line, function.
 Stack = list[tuple[str, int, str]]
 
@@ -29,17 +27,23 @@ _taker: ContextVar[Stack] = ContextVar("taker")
 
 
 def note_taker() -> None:
-    """Remember which of the service's own code is about to take a connection."""
+    """Remember which of the service's own code is about to take a connection, up to its route."""
     stack: Stack = []
-    frame = sys._getframe(1)
-    for _ in range(DEPTH):
-        file = frame.f_code.co_filename
-        if file.startswith(APP) and not file.startswith(POOLS):
-            stack.append((file, frame.f_lineno, frame.f_code.co_name))
-        if frame.f_back is None:
+    frame = sys._getframe(1).f_back
+    while frame:
+        code = frame.f_code
+        if is_ours(code.co_filename):
+            stack.append((code.co_filename, frame.f_lineno, code.co_name))
+        elif stack:
             break
         frame = frame.f_back
     _taker.set(stack)
+
+
+@cache
+def is_ours(file: str) -> bool:
+    """Whether it is the service's own, and no pool's."""
+    return file.startswith(APP) and not file.startswith(POOLS)
 
 
 @dataclass(slots=True)

@@ -2,20 +2,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from time import monotonic
 from typing import ClassVar
 
 import structlog
 from pydantic import Field
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Row, Select, Text, case, func, select
 from starlette.datastructures import State
 
 from app.pools.base import Pool, PoolError, Service
 from app.pools.postgres import Seconds
-from app.pools.sqlalchemy import SQLAlchemyPool, SQLAlchemySettings, open_pool
+from app.pools.sqlalchemy import SQLAlchemyPool, SQLAlchemySettings, Ts, open_pool
 
 log = structlog.get_logger(__name__)
 
@@ -29,14 +28,16 @@ LOOKS_TO_RETURN = 3
 END_OF_LOG = 2**64 - 1
 
 # Whatever is visible by now, on the disk or not.
-WRITTEN = text("SELECT pg_current_wal_insert_lsn()::text")
+WRITTEN = select(func.pg_current_wal_insert_lsn().cast(Text))
 # What a replica can have at most. The insert position is beyond it on a new page of the log, until
 # somebody writes there.
-FLUSHED = text("SELECT pg_current_wal_flush_lsn()::text")
+FLUSHED = select(func.pg_current_wal_flush_lsn().cast(Text))
 # A replica that was promoted writes its own log.
-REPLAYED = text(
-    "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()"
-    " ELSE pg_current_wal_insert_lsn() END::text"
+REPLAYED = select(
+    case(
+        (func.pg_is_in_recovery(), func.pg_last_wal_replay_lsn()),
+        else_=func.pg_current_wal_insert_lsn(),
+    ).cast(Text)
 )
 
 
@@ -134,14 +135,14 @@ class ReplicaPool(SQLAlchemyPool):
         """Remember how far the log was after a write; not knowing sends readers to the primary."""
         state.written = END_OF_LOG
         with suppress(PoolError):
-            async with self._primary.read_session() as session:
-                state.written = position((await session.execute(WRITTEN)).scalar_one())
+            [(written,)] = await self._primary.rows(WRITTEN)
+            state.written = position(written)
 
-    @asynccontextmanager
-    async def read_session(self) -> AsyncIterator[AsyncSession]:
+    async def rows(
+        self, statement: Select[*Ts], parameters: Mapping[str, object] | None = None
+    ) -> Sequence[Row[*Ts]]:
         try:
-            async with super().read_session() as session:
-                yield session
+            return await super().rows(statement, parameters)
         except PoolError as error:
             if self.connections.breaker.is_tripped:
                 self._leave(str(error))
@@ -160,11 +161,9 @@ class ReplicaPool(SQLAlchemyPool):
         """See how far it is behind, and whether it serves reads."""
         # A primary that is away writes nothing, and the replica is as good as any.
         with suppress(PoolError):
-            async with self._primary.read_session() as session:
-                written = (await session.execute(FLUSHED)).scalar_one()
+            [(written,)] = await self._primary.rows(FLUSHED)
             self._written.append((monotonic(), position(written)))
-        async with super().read_session() as session:
-            replayed = (await session.execute(REPLAYED)).scalar_one()
+        [(replayed,)] = await super().rows(REPLAYED)
         self._replayed = position(replayed)
         while self._written and self._written[0][1] <= self._replayed:
             self._written.popleft()

@@ -1,14 +1,14 @@
 """The SQLAlchemy pool: an async engine, sessions for reading, and units of work."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVarTuple
 from uuid import uuid4
 
 from pydantic import Field
-from sqlalchemy import event, text
+from sqlalchemy import Row, Select, event, text
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import (
@@ -17,7 +17,7 @@ from sqlalchemy.pool import (
     PoolProxiedConnection,
     QueuePool,
 )
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_only, greenlet_spawn
 from starlette.datastructures import State
 
 from app.pools.base import (
@@ -39,6 +39,8 @@ from app.pools.postgres import (
     Seconds,
     TrackedConnection,
 )
+
+Ts = TypeVarTuple("Ts")
 
 
 class SQLAlchemySettings(DatabaseSettings):
@@ -183,6 +185,10 @@ class SQLAlchemyPool:
             pool_size=settings.pool_size,
             max_overflow=settings.max_overflow,
             pool_use_lifo=True,
+            # What is read is not in a transaction, which would be two round trips more. Without one
+            # PgBouncer may prepare a statement on one connection of its own and execute it on
+            # another.
+            isolation_level="READ COMMITTED" if settings.pgbouncer else "AUTOCOMMIT",
             echo=settings.echo,
             hide_parameters=not settings.echo,
         )
@@ -193,24 +199,27 @@ class SQLAlchemyPool:
         holds: Holds[ConnectionPoolEntry] = Holds(name, self.connections.timeouts.leak)
         pool.usage = self._usage = Usage(self.connections, slots, holds)
         event.listen(self.engine.sync_engine, "handle_error", self._on_error)
-        options: dict[str, Any] = {"expire_on_commit": False, "close_resets_only": False}
-        self._sessions = async_sessionmaker(self.engine, **options)
-        # Without a transaction PgBouncer may prepare a statement on one connection of its own and
-        # execute it on another.
-        isolation = "READ COMMITTED" if settings.pgbouncer else "AUTOCOMMIT"
-        self._reading = async_sessionmaker(
-            self.engine.execution_options(isolation_level=isolation), **options
+        self._sessions = async_sessionmaker(
+            self.engine.execution_options(isolation_level="READ COMMITTED"),
+            expire_on_commit=False,
+            close_resets_only=False,
         )
 
-    @asynccontextmanager
-    async def read_session(self) -> AsyncIterator[AsyncSession]:
-        """A session for reading: each statement is one round trip and sees what is committed.
+    async def rows(
+        self, statement: Select[*Ts], parameters: Mapping[str, object] | None = None
+    ) -> Sequence[Row[*Ts]]:
+        """The rows of a statement that reads: one round trip, which sees what is committed.
 
         Raises PoolTimeout, PoolFull, Unavailable, Contended or TimedOut.
         """
+
+        def read() -> Sequence[Row[*Ts]]:
+            with self.engine.sync_engine.connect() as connection:
+                return connection.execute(statement, parameters).all()
+
         note_taker()
-        async with self._reading() as session:
-            yield session
+        # One switch for all of it; an AsyncConnection has one to connect, one to execute, one more.
+        return await greenlet_spawn(read)
 
     @asynccontextmanager
     async def unit_of_work(self, isolation: str = "READ COMMITTED") -> AsyncIterator[AsyncSession]:

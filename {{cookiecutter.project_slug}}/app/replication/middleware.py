@@ -10,7 +10,7 @@ from http.cookies import SimpleCookie
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.pools.replica import position
@@ -28,13 +28,18 @@ class ReadAfter:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
-        given = [request.headers.get(NAME, ""), request.cookies.get(NAME, "")]
+        state = scope.setdefault("state", {})
+        headers = dict(scope["headers"])
+        cookies = headers.get(b"cookie", b"").decode("latin-1")
+        given = [
+            headers.get(NAME.lower().encode(), b"").decode("latin-1"),
+            cookie_parser(cookies).get(NAME, "") if NAME in cookies else "",
+        ]
         positions = [position(lsn) for lsn in given if LSN.fullmatch(lsn)]
-        request.state.read_after = max(positions, default=None)
+        state["read_after"] = max(positions, default=None)
 
         async def send_with_position(message: Message) -> None:
-            written = getattr(request.state, "written", None)
+            written = state.get("written")
             if message["type"] == "http.response.start" and written is not None:
                 lsn = f"{written >> 32:X}/{written & 0xFFFFFFFF:X}"
                 headers = MutableHeaders(scope=message)

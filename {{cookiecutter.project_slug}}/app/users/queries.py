@@ -2,14 +2,16 @@
 
 from typing import ClassVar
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.databases import Reader
 from app.errors import Problem
 from app.users.models import User
-from app.users.schemas import UserCreate
+from app.users.schemas import UserCreate, UserRead
+
+USER = select(User.id, User.name, User.email).where(User.id == bindparam("user_id"))
 
 
 class UserNotFound(Problem):
@@ -20,12 +22,12 @@ class EmailTaken(Problem):
     status: ClassVar[int] = 409
 
 
-async def get_user(reader: Reader, user_id: int) -> User:
+async def get_user(reader: Reader, user_id: int) -> UserRead:
     """Raises UserNotFound."""
-    user = await reader.get(User, user_id)
+    user = await reader.first(USER, {"user_id": user_id})
     if user is None:
         raise UserNotFound("There is no such user.")
-    return user
+    return UserRead.model_validate(user)
 
 
 async def create_user(session: AsyncSession, new: UserCreate) -> User:

@@ -14,8 +14,8 @@ router = APIRouter(prefix="/users", tags=["users"])
 UserId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
-@router.get("/{user_id}", response_model=UserRead)
-async def read_user(user_id: UserId, reader: Reader) -> User:
+@router.get("/{user_id}")
+async def read_user(user_id: UserId, reader: Reader) -> UserRead:
     return await queries.get_user(reader, user_id)
 
 

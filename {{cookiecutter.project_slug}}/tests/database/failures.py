@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -64,18 +65,26 @@ class Place:
         take = getattr(self.pool, method)
 
         @asynccontextmanager
-        async def recorded(*args: object) -> AsyncIterator[object]:
+        async def attempt() -> AsyncIterator[None]:
             if self.attempts:
                 await self.undo.aclose()
             self.attempts.append(None)
             try:
-                async with take(*args) as taken:
-                    yield taken
+                yield
             except Exception as error:
                 self.attempts[-1] = type(error)
                 raise
 
-        setattr(self.pool, method, recorded)
+        @asynccontextmanager
+        async def taken(*args: object) -> AsyncIterator[object]:
+            async with attempt(), take(*args) as it:
+                yield it
+
+        async def called(*args: object) -> object:
+            async with attempt():
+                return await take(*args)
+
+        setattr(self.pool, method, called if iscoroutinefunction(take) else taken)
 
     async def close(self) -> None:
         await self.undo.aclose()

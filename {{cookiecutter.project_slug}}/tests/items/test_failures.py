@@ -11,11 +11,12 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from app.pools.asyncpg import SqlPool
+from app.pools.asyncpg import PooledConnection
 from app.pools.base import OutcomeUnknown, Unavailable
 from app.pools.postgres import Connection
-from app.retry import Retrying, RetrySettings
+from app.retry import RetrySettings
 from app.settings import Settings
+from app.sql import Sql
 from tests.database.failures import (
     AT_REST,
     WITH,
@@ -118,17 +119,14 @@ async def test_a_transaction(
     failure: Failure[Any], place: Place, app: FastAPI, client: httpx.AsyncClient
 ) -> None:
     @app.post("/work")
-    async def work(pool: SqlPool, retry: Retrying) -> None:
-        async def unit() -> None:
-            async with (
-                pool.connection() as connection,
-                connection.transaction(isolation="repeatable_read"),
-            ):
+    async def work(sql: Sql) -> None:
+        async def unit(connection: PooledConnection) -> None:
+            async with connection.transaction(isolation="repeatable_read"):
                 await connection.execute("INSERT INTO items (name, value) VALUES ('work', '1')")
                 if len(place.attempts) == 1:
                     await failure.make(place, connection.execute)
 
-        await retry.transaction(unit, idempotent=True)
+        await sql.run(unit, idempotent=True)
 
     place.watch("connection")
     answer = await client.post("/work")
@@ -146,8 +144,8 @@ async def test_a_connection_that_ends_after_the_work_is_done(
     failure: Failure[Any], place: Place, app: FastAPI, client: httpx.AsyncClient
 ) -> None:
     @app.post("/work")
-    async def work(pool: SqlPool) -> None:
-        async with pool.connection() as connection:
+    async def work(sql: Sql) -> None:
+        async with sql.connection() as connection:
             await connection.execute("INSERT INTO items (name, value) VALUES ('work', '1')")
             await failure.make(place)
 

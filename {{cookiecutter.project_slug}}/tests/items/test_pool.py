@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app.main import create_app
-from app.pools.asyncpg import SqlPool
 from app.pools.postgres import Connection
 from app.settings import Settings, load
+from app.sql import Sql
 from tests.conftest import running
 from tests.database.fixtures import Clock, connections_of
 from tests.database.proxy import Proxy
@@ -47,13 +47,13 @@ def app(settings: Settings) -> FastAPI:
     app = create_app(settings)
 
     @app.get("/sleep/{seconds}")
-    async def sleep(seconds: float, pool: SqlPool) -> None:
-        async with pool.connection() as connection:
+    async def sleep(seconds: float, sql: Sql) -> None:
+        async with sql.connection() as connection:
             await connection.fetchval("SELECT pg_sleep($1)", seconds)
 
     @app.get("/hold")
-    async def hold(pool: SqlPool) -> None:
-        async with pool.connection():
+    async def hold(sql: Sql) -> None:
+        async with sql.connection():
             await app.state.is_over.wait()
 
     app.state.is_over = asyncio.Event()

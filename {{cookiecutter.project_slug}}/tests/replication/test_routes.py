@@ -90,7 +90,7 @@ async def test_reading_pools_cannot_write(settings: Settings, analytics: str) ->
         pools = {pool.name: pool for pool in app.state.pools}
         for name in ("replica", "analytics"):
             with pytest.raises(Unavailable, match="read-only transaction"):
-                async with pools[name].read_session() as session:
+                async with pools[name].engine.connect() as session:
                     await session.execute(text("DELETE FROM users"))
 
 

@@ -62,8 +62,7 @@ async def place(
 
     @asynccontextmanager
     async def hold() -> AsyncIterator[None]:
-        async with pool.read_session() as session:
-            await session.connection()
+        async with pool.engine.connect():
             yield
 
     await observer.execute(ROWS)
@@ -76,7 +75,7 @@ async def place(
 @pytest.mark.parametrize("failure", [*WITHOUT, *WITH], ids=str)
 async def test_a_read(failure: Failure[Any], place: Place, client: httpx.AsyncClient) -> None:
     await failure.make(place)
-    place.watch("read_session")
+    place.watch("rows")
     answer = await client.get("/users/1")
     assert place.attempts == failure.attempts
     assert (answer.status_code, answer.headers.get("retry-after")) == failure.answer

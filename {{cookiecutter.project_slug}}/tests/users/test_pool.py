@@ -47,13 +47,12 @@ def app(settings: Settings) -> FastAPI:
 
     @app.get("/sleep/{seconds}")
     async def sleep(seconds: float, request: Request) -> None:
-        async with request.state.writer.read_session() as session:
+        async with request.state.writer.engine.connect() as session:
             await session.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": seconds})
 
     @app.get("/hold")
     async def hold(request: Request) -> None:
-        async with request.state.writer.read_session() as session:
-            await session.connection()
+        async with request.state.writer.engine.connect():
             await app.state.is_over.wait()
 
     app.state.is_over = asyncio.Event()
@@ -119,12 +118,12 @@ async def test_a_connection_that_fell_silent_while_it_was_idle_is_replaced_in_bo
     app = create_app(settings)
     async with LifespanManager(app):
         pool = primary(app)
-        async with pool.read_session() as first, pool.read_session() as second:
+        async with pool.engine.connect() as first, pool.engine.connect() as second:
             await first.execute(text("SELECT 1"))
             await second.execute(text("SELECT 1"))
         proxy.silence_open_connections()
         started = monotonic()
-        async with pool.read_session() as session:
+        async with pool.engine.connect() as session:
             assert await session.scalar(text("SELECT 1")) == 1
         assert 0.1 <= monotonic() - started < 1.5  # a ping has a tenth of the deadline
         stats = pool.stats()
@@ -137,12 +136,12 @@ async def test_a_connection_is_replaced_when_it_is_too_old(
     app = create_app(settings)
     async with LifespanManager(app):
         pool = primary(app)
-        async with pool.read_session() as session:
+        async with pool.engine.connect() as session:
             first = await session.scalar(text("SELECT pg_backend_pid()"))
         [connection] = pool.connections._live
         assert 1620 <= connection.expires - monotonic() <= 1800  # a tenth by chance
         connection.expires = monotonic()
-        async with pool.read_session() as session:
+        async with pool.engine.connect() as session:
             assert await session.scalar(text("SELECT pg_backend_pid()")) != first
         assert pool.stats().closed == {"lifetime": 1}
 
@@ -153,7 +152,7 @@ async def test_whoever_is_cancelled_while_a_dead_connection_is_replaced_keeps_no
     pool = primary(app)
 
     async def use() -> None:
-        async with pool.read_session() as connection:
+        async with pool.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
 
     async def use_and_lose() -> None:
@@ -217,7 +216,7 @@ async def test_closing_is_bounded_when_the_server_is_silent(
     app: FastAPI, proxy: Proxy, observer: Connection
 ) -> None:
     async with LifespanManager(app):
-        async with primary(app).read_session() as session:
+        async with primary(app).engine.connect() as session:
             await session.execute(text("SELECT 1"))
         proxy.fall_silent()
         started = monotonic()
@@ -227,7 +226,7 @@ async def test_closing_is_bounded_when_the_server_is_silent(
 
 async def test_closing_leaves_no_connection(app: FastAPI, observer: Connection) -> None:
     async with LifespanManager(app):
-        async with primary(app).read_session() as session:
+        async with primary(app).engine.connect() as session:
             await session.execute(text("SELECT 1"))
         assert await connections_of(observer, NAME) == ["idle"]
 
@@ -239,7 +238,7 @@ async def test_closing_leaves_no_connection(app: FastAPI, observer: Connection) 
 
 async def test_the_session_on_the_server_is_set_up(app: FastAPI, client: httpx.AsyncClient) -> None:
     names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone"]
-    async with primary(app).read_session() as session:
+    async with primary(app).engine.connect() as session:
         values = [await session.scalar(text(f"SHOW {name}")) for name in names]
     assert values == ["1200ms", "800ms", "2s", "UTC"]
 
@@ -252,14 +251,14 @@ async def test_waits_and_holds_are_measured_as_they_are(
     are_given_back = asyncio.Event()
 
     async def use() -> None:
-        async with pool.read_session() as taken:
+        async with pool.engine.connect() as taken:
             await taken.execute(text("SELECT 1"))
             await are_given_back.wait()
             clock.now += 2
 
     async with AsyncExitStack() as stack:
         for _ in range(3):
-            taken = await stack.enter_async_context(pool.read_session())
+            taken = await stack.enter_async_context(pool.engine.connect())
             await taken.execute(text("SELECT 1"))
         waiting = asyncio.create_task(use())
         await until(lambda: pool.stats().waiting == 1)

@@ -62,7 +62,7 @@ async def test_a_commit_whose_answer_is_lost(
         insert = text(f"INSERT INTO users (name, email) VALUES ('p', 'payment-1') {again}")
         await writer.run(lambda session: session.execute(insert), idempotent=idempotent)
 
-    proxy.lose_answer_to = b"COMMIT"
+    proxy.lose_answer_to = b"COMMIT;"
     request = asyncio.create_task(client.post("/payments"))
     await until(lambda: primary(app).stats().errors.get("Unavailable", 0) > 0)
     proxy.lose_answer_to = None

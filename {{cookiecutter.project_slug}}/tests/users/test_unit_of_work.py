@@ -145,7 +145,7 @@ async def test_a_statement_that_takes_too_long_is_stopped(
 
     @app.get("/slow")
     async def slow(request: Request) -> None:
-        async with request.state.reader.read_session() as session:
+        async with request.state.reader.engine.connect() as session:
             await session.execute(text("SELECT pg_sleep(60)"))
 
     @app.get("/locked")

@@ -28,7 +28,7 @@ HEADERS = {
 }
 
 
-def find(request: Request) -> Feed:
+async def find(request: Request) -> Feed:
     feed: Feed | None = getattr(request.app.state, "pools_feed", None)
     if feed is None:
         raise HTTPException(404)
