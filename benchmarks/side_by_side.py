@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter, strftime
-from typing import Protocol
+from typing import Any, Protocol
 
 FIGURES = Path(__file__).parent.parent / "build" / "benchmarks"
 
@@ -37,6 +37,9 @@ class Part(Protocol):
 
     def table(self) -> str:
         """The figures as Markdown."""
+
+    def figures(self) -> dict[str, Any]:
+        """All of them."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ class Loaded:
             ]
             lines.append(f"| {way} | {' | '.join(figures)} |")
         return "\n".join(lines)
+
+    def figures(self) -> dict[str, Any]:
+        return asdict(self)
 
     def ratio(self, way: str, figure: str) -> str:
         """How many times as fast as the first, or as little CPU time: median and range."""
@@ -95,6 +101,9 @@ class Comparison:
             lines.append(f"| {way} | {median(times):.4g} | {span} | {spread(ratios)} |")
         return "\n".join(lines)
 
+    def figures(self) -> dict[str, Any]:
+        return asdict(self)
+
 
 async def compare(
     title: str, ways: Mapping[str, Work], after_each: Work, *, rounds: int = 9, warm_up: int = 2
@@ -118,6 +127,6 @@ def keep(name: str, versions: Mapping[str, str], parts: Sequence[Part]) -> None:
     """Every figure that was measured, and where, as JSON in build/benchmarks."""
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs"
     where = {"date": strftime("%Y-%m-%d"), "machine": machine, "Python": platform.python_version()}
-    figures = {"where": {**where, **versions}, "parts": [asdict(part) for part in parts]}
+    figures = {"where": {**where, **versions}, "parts": [part.figures() for part in parts]}
     FIGURES.mkdir(parents=True, exist_ok=True)
     (FIGURES / f"{name}.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")

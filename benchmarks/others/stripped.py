@@ -3,7 +3,7 @@
 No deadline, no request ids and logs, no limit of bodies; no bounds and no figures of the pools.
 """
 
-from app.main import create_app
+from app.main import create_app, spare_collector
 from app.pools import asyncpg, sqlalchemy
 from app.pools.base import Durations, Slots
 from app.pools.holds import Holds
@@ -17,11 +17,12 @@ def always(*_: object) -> bool:
     return True
 
 
-Durations.observe = nothing  # type: ignore[method-assign]
-Slots.take = always  # type: ignore[method-assign]
-Slots.give_back = nothing  # type: ignore[method-assign]
-Holds.begin = Holds.end = nothing  # type: ignore[method-assign]
-asyncpg.note_taker = sqlalchemy.note_taker = nothing  # type: ignore[attr-defined]
+Durations.observe = nothing
+Slots.take = always
+Slots.give_back = nothing
+Holds.begin = Holds.end = nothing
+asyncpg.note_taker = sqlalchemy.note_taker = nothing
 
 app = create_app()
 app.user_middleware.clear()
+spare_collector()

@@ -1,12 +1,12 @@
 """Structured logs: JSON lines unless a person is watching, and one line for each request."""
 
 import logging
+import os
 import re
 import sys
 from contextlib import suppress
 from contextvars import ContextVar
 from time import perf_counter
-from uuid import uuid4
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -88,7 +88,7 @@ class RequestLog:
             return
         started = perf_counter()
         given = dict(scope["headers"]).get(b"x-request-id", b"")
-        request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid4().hex
+        request_id = given.decode() if REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         _request.set(scope)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, TypeVar
 
+import asyncpg
 from fastapi import Depends, Request
 
 from app.pools.asyncpg import AsyncpgPool, PooledConnection
@@ -22,6 +23,15 @@ class _Sql:
     def connection(self) -> AbstractAsyncContextManager[PooledConnection]:
         """A connection as long as the context lasts; raises what `AsyncpgPool.connection` does."""
         return self._pool.connection()
+
+    async def all(self, query: str, *args: object) -> list[asyncpg.Record]:
+        """All rows of one statement that reads; it is run again when its connection was lost."""
+        return await self._retry.transaction(lambda: self._pool.rows(query, *args), idempotent=True)
+
+    async def first(self, query: str, *args: object) -> asyncpg.Record | None:
+        """The first row of one statement that reads, or None."""
+        rows = await self.all(query, *args)
+        return rows[0] if rows else None
 
     async def run(
         self, work: Callable[[PooledConnection], Awaitable[T]], *, idempotent: bool = False

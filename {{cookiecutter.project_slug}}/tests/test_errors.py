@@ -40,6 +40,16 @@ async def test_pool_errors(app: FastAPI, client: httpx.AsyncClient, kind: type[P
     assert "secret" not in answer.text
 
 
+async def test_an_answer_does_not_need_a_log(
+    stderr: io.StringIO, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_full(_: str) -> int:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(stderr, "write", is_full)
+    assert (await client.get("/health/live")).status_code == 200
+
+
 async def test_the_unexpected(stderr: io.StringIO, app: FastAPI, client: httpx.AsyncClient) -> None:
     @app.get("/broken")
     async def broken() -> None:

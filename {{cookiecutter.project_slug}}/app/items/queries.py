@@ -1,4 +1,4 @@
-"""All SQL about items; each function works on the connection it is given."""
+"""All SQL about items; each function works on the pool or the connection that it is given."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -8,6 +8,7 @@ import asyncpg
 from app.errors import Problem
 from app.items.schemas import ItemCreate, ItemRead
 from app.pools.asyncpg import PooledConnection
+from app.sql import Sql
 
 
 class ItemNotFound(Problem):
@@ -18,9 +19,9 @@ class ItemsRefused(Problem):
     status: ClassVar[int] = 422
 
 
-async def get_item(connection: PooledConnection, item_id: int) -> ItemRead:
+async def get_item(sql: Sql, item_id: int) -> ItemRead:
     """Raises ItemNotFound."""
-    row = await connection.fetchrow("SELECT id, name, value FROM items WHERE id = $1", item_id)
+    row = await sql.first("SELECT id, name, value FROM items WHERE id = $1", item_id)
     if row is None:
         raise ItemNotFound("There is no such item.")
     return ItemRead(**row)

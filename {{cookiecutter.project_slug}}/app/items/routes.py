@@ -28,4 +28,4 @@ async def insert_items(items: Batch, sql: Sql) -> Inserted:
 
 @router.get("/{item_id}")
 async def read_item(item_id: ItemId, sql: Sql) -> ItemRead:
-    return await sql.run(lambda connection: queries.get_item(connection, item_id), idempotent=True)
+    return await queries.get_item(sql, item_id)

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -34,6 +36,19 @@ else:
     PooledConnection = DriverPool = object
 
 log = structlog.get_logger(__name__)
+
+# One SELECT that calls no function but these: nothing that it could change stays in a session.
+# Whatever is not understood, such as a parenthesis within a string, is no such statement.
+HARMLESS = re.compile(
+    r"\s*select\b"
+    r"([^(;.]|\.(?=[\w\"*])|(?<!\.)\b(all|any|avg|coalesce|count|exists|in|max|min|sum)\s*\()*",
+    re.IGNORECASE,
+)
+
+
+@lru_cache
+def is_harmless(query: str) -> bool:
+    return HARMLESS.fullmatch(query) is not None
 
 
 class AsyncpgSettings(DatabaseSettings):
@@ -188,17 +203,28 @@ class AsyncpgPool:
         finally:
             self._slots.give_back()
 
+    async def rows(self, query: str, *args: object) -> list[asyncpg.Record]:
+        """The rows of one statement that reads.
+
+        Its session is not reset when nothing can have changed in it, which is half of the work.
+        Raises what `connection` does.
+        """
+        async with self.connection() as connection:
+            rows = await connection.fetch(query, *args)
+            tracked: TrackedConnection = getattr(connection, "itself")  # noqa: B009 - untyped
+            tracked.needs_reset = not is_harmless(query)
+            return rows
+
     async def _acquire(self, pool: DriverPool) -> tuple[PooledConnection, TrackedConnection]:
         """A connection that is of use: the driver replaces what turns out to be closed."""
         while True:
-            # Only a connection that is being opened can make this wait.
-            limit = self._timeouts.command + self._timeouts.connect
-            connection = await pool.acquire(timeout=limit)
+            # What can make this wait has bounds of its own: a connection that is being opened.
+            connection = await pool.acquire()
             # A connection that is closed in this very moment has nothing behind its proxy.
             tracked: TrackedConnection | None = getattr(connection, "itself", None)
             if tracked is None:
                 continue
-            tracked.in_use = True
+            tracked.in_use = tracked.needs_reset = True
             is_of_use = self.connections.is_fresh(tracked)
             try:
                 is_of_use = is_of_use or await self.connections.is_usable(tracked)

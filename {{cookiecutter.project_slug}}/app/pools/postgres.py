@@ -354,18 +354,24 @@ class DatabaseStats(PoolStats):
 class TrackedConnection(Connection):
     """A connection that knows what its pool has to know of it."""
 
-    __slots__ = ("closed_because", "expires", "in_use", "used")
+    __slots__ = ("closed_because", "expires", "in_use", "needs_reset", "used")
 
     closed_because: str
     """Why it was closed; "lost" as long as nobody here has closed it."""
     expires: float
     in_use: bool
+    needs_reset: bool
+    """Whether something may have been said since it was taken that changes a session."""
     used: float
     _transport: asyncio.Transport
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.closed_because = "lost"
+        self.needs_reset = True
+
+    def get_reset_query(self) -> str:
+        return super().get_reset_query() if self.needs_reset else ""
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
         self._is_unwanted()

@@ -1,8 +1,9 @@
 """The table of users."""
 
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import BigInteger, DateTime, Identity, Text, func
+from sqlalchemy import BigInteger, DateTime, Identity, Table, Text, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -18,3 +19,7 @@ class User(Base):
     email: Mapped[str] = mapped_column(Text, unique=True)
     visits: Mapped[int] = mapped_column(BigInteger, server_default="0")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+# For statements that need no entity, which costs as much again.
+users = cast(Table, User.__table__)

@@ -2,16 +2,17 @@
 
 from typing import ClassVar
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.databases import Reader
 from app.errors import Problem
-from app.users.models import User
+from app.users.models import User, users
 from app.users.schemas import UserCreate, UserRead
 
 USER = select(User.id, User.name, User.email).where(User.id == bindparam("user_id"))
+NEW_USER = insert(users).returning(users.c.id, users.c.name, users.c.email)
 
 
 class UserNotFound(Problem):
@@ -30,17 +31,15 @@ async def get_user(reader: Reader, user_id: int) -> UserRead:
     return UserRead.model_validate(user)
 
 
-async def create_user(session: AsyncSession, new: UserCreate) -> User:
+async def create_user(session: AsyncSession, new: UserCreate) -> UserRead:
     """Raises EmailTaken, after which the session's transaction is of no use."""
-    user = User(**new.model_dump())
-    session.add(user)
     try:
-        await session.flush()
+        user = (await session.execute(NEW_USER, new.model_dump())).one()
     except IntegrityError as error:
         if getattr(error.orig, "sqlstate", None) == "23505":  # unique_violation
             raise EmailTaken("There is a user with this e-mail address already.") from error
         raise
-    return user
+    return UserRead.model_validate(user)
 
 
 async def count_visit(session: AsyncSession, user_id: int) -> int:

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path
 
 from app.databases import Reader, UnitOfWork, Writer
 from app.users import queries
-from app.users.models import User
 from app.users.schemas import UserCreate, UserRead, Visits
 
 router = APIRouter(prefix="/users", tags=["users"])
@@ -19,8 +18,8 @@ async def read_user(user_id: UserId, reader: Reader) -> UserRead:
     return await queries.get_user(reader, user_id)
 
 
-@router.post("", response_model=UserRead, status_code=201)
-async def create_user(new: UserCreate, session: UnitOfWork) -> User:
+@router.post("", status_code=201)
+async def create_user(new: UserCreate, session: UnitOfWork) -> UserRead:
     """The user is stored when the answer arrives."""
     return await queries.create_user(session, new)
 

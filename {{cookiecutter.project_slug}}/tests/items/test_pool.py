@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta, timezone
 from time import monotonic
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app.main import create_app
+from app.pools.asyncpg import is_harmless
 from app.pools.postgres import Connection
 from app.settings import Settings, load
 from app.sql import Sql
@@ -82,13 +84,63 @@ async def test_more_than_the_pool_wait_then_time_out_and_more_than_may_wait_are_
     assert len(await connections_of(observer, NAME)) == 2
 
 
-async def test_a_read_is_two_round_trips(
+async def test_a_read_is_one_round_trip(
     app: FastAPI, client: httpx.AsyncClient, proxy: Proxy
 ) -> None:
     for _ in range(2):  # the first prepares the statement
         before = proxy.round_trips
         await client.get("/items/1")
-    assert proxy.round_trips - before == 2  # the query, and the reset of the session
+    assert proxy.round_trips - before == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id, name FROM items WHERE id = $1",
+        'select items.*, items."name", i.id from items, items i where items.id in ($1)',
+        "\n SELECT count(*), Max ( id ) FROM items WHERE id = any($1)",
+    ],
+)
+def test_nothing_is_reset_after_a_select_that_can_change_nothing(query: str) -> None:
+    assert is_harmless(query)
+
+
+@pytest.fixture
+async def treacherous_max(observer: Connection) -> AsyncIterator[None]:
+    await observer.execute(
+        "CREATE SCHEMA mine; CREATE FUNCTION mine.max(text, text, boolean) RETURNS text"
+        " BEGIN ATOMIC SELECT set_config($1, $2, $3); END"
+    )
+    yield
+    await observer.execute("DROP SCHEMA mine CASCADE")
+
+
+@pytest.mark.usefixtures("treacherous_max")
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT set_config('timezone', 'Asia/Tokyo', false)",
+        "SELECT pg_advisory_lock(1)",
+        "WITH it AS (SELECT pg_advisory_lock(1)) SELECT 1 FROM it",
+        "SELECT (SELECT set_config('timezone', 'Asia/Tokyo', false))",
+        "SELECT \"set_config\"('timezone', 'Asia/Tokyo', false)",
+        "SELECT count(*), set_config/**/('timezone', 'Asia/Tokyo', false)",
+        "SELECT mine.max('timezone', 'Asia/Tokyo', false)",
+        "SELECT mine . max('timezone', 'Asia/Tokyo', false)",
+        "SET timezone = 'Asia/Tokyo'",
+        "LISTEN something",
+        "LOAD 'plpgsql'",
+    ],
+)
+async def test_what_a_read_leaves_in_its_session_is_gone(app: FastAPI, query: str) -> None:
+    async with LifespanManager(app):
+        pool = raw_pool(app)
+        await pool.rows(query)
+        async with pool.connection() as connection:
+            assert await connection.fetchval("SHOW timezone") == "UTC"
+            assert await connection.fetch("SELECT * FROM pg_listening_channels()") == []
+            locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            assert await connection.fetchval(locks) == 0
 
 
 async def test_cancelled_requests_leave_no_connection_in_use(
@@ -200,6 +252,16 @@ async def test_a_connection_that_fell_silent_while_it_was_idle_is_replaced_in_bo
             assert await connection.fetchval("SELECT 1") == 1
         assert 0.1 <= monotonic() - started < 1  # a ping has a tenth of the deadline
         assert pool.stats().closed == {"ping_failed": 1, "condemned": 1, "probe": 1}
+
+
+async def test_what_a_handler_leaves_in_its_session_does_not_outlast_reads(app: FastAPI) -> None:
+    async with LifespanManager(app):
+        pool = raw_pool(app)
+        for _ in range(2):
+            await pool.rows("SELECT 1")
+            async with pool.connection() as connection:
+                assert await connection.fetchval("SHOW timezone") == "UTC"
+                await connection.execute("SET timezone = 'Asia/Tokyo'")
 
 
 async def test_values_of_the_session_and_of_types(app: FastAPI) -> None:

@@ -10,12 +10,12 @@ from app.analytics.reader import AnalyticsReader
 from app.databases import Reader, UnitOfWork, Writer
 from app.users.models import User
 from app.users.queries import create_user, get_user
-from app.users.schemas import UserCreate
+from app.users.schemas import UserCreate, UserRead
 
 new = UserCreate(name="x", email="x@example.com")
 
 
-async def run(writer: Writer) -> User:
+async def run(writer: Writer) -> UserRead:
     return await writer.run(lambda session: create_user(session, new))
 
 

@@ -143,6 +143,6 @@ async def test_a_replica_that_is_killed_costs_no_read_and_is_back_within_five_se
 
 
 async def test_rows_are_locked_on_the_primary_only(app: FastAPI, client: httpx.AsyncClient) -> None:
-    reader = BaseReader(replica_pool(app), app.state.settings.retry, after=None)
+    reader = BaseReader(replica_pool(app), app.state.retry, after=None)
     with pytest.raises(TypeError, match="FOR UPDATE locks rows"):
         await reader.all(select(User.id).with_for_update())

@@ -21,6 +21,7 @@ from tests.waiting import until
 def settings(proxy: Proxy) -> Settings:
     settings = Settings()
     settings.primary.url = SecretStr(proxy.url)
+    settings.retry = RetrySettings(attempts=20, base_delay=0.02)
     return settings
 
 
@@ -31,9 +32,8 @@ async def user(observer: Connection) -> int:
 
 
 async def test_visits_at_the_same_time_are_all_counted(
-    settings: Settings, app: FastAPI, client: httpx.AsyncClient, observer: Connection, user: int
+    app: FastAPI, client: httpx.AsyncClient, observer: Connection, user: int
 ) -> None:
-    settings.retry = RetrySettings(attempts=20, base_delay=0.02)
     visits = [client.post(f"/users/{user}/visits") for _ in range(20)]
     answers = await asyncio.gather(*visits)
     assert [answer.status_code for answer in answers] == [200] * 20

@@ -9,13 +9,15 @@ import pytest
 from asgi_lifespan import LifespanManager
 from fastapi import FastAPI, Request
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import aliased
 
-from app.databases import UnitOfWork
+from app.databases import BaseReader, UnitOfWork
 from app.main import create_app
 from app.pools.postgres import Connection
 from app.settings import Settings
+from app.users.models import User
 from tests.database.proxy import Proxy
 from tests.users.conftest import primary
 from tests.waiting import until
@@ -57,6 +59,18 @@ async def test_a_read_is_one_round_trip_and_a_unit_of_work_three(
         await client.get("/users/1")
         read = proxy.round_trips - before
     assert (read, unit_of_work) == (1, 3)
+
+
+async def test_a_reader_gives_columns_and_no_entities(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    reader = BaseReader(primary(app), app.state.retry, after=None)
+    [(number,)] = await reader.all(select(func.count(User.id)))
+    assert number == 0
+    assert await reader.first(select(User.name, User.email)) is None
+    for entity in (User, aliased(User)):
+        with pytest.raises(TypeError, match="select those"):
+            await reader.all(select(entity))
 
 
 @pytest.mark.usefixtures("refusing_commit")
