@@ -24,10 +24,12 @@ COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal
 	--no-emit-index-url --custom-compile-command 'make requirements'
 FEATURES := sqlalchemy_pool asyncpg_pool aiohttp_pool multi_db monitoring
 SERVICE := build/pooled-service
+# What it is compared to when it is measured.
+VARIANTS := build/unmonitored build/sqlalchemy build/asyncpg
 COOKIECUTTER = $(BIN)/cookiecutter --config-file build/cookiecutter.yaml --no-input
-BENCHMARKS ?= batch routes
+BENCHMARKS ?= routes overload batch
 
-.PHONY: help check fix test test-fast test-services faults faults-long soak demo bench service unmonitored requirements clean
+.PHONY: help check fix test test-fast test-services faults faults-long soak demo bench service requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 - \2/p' $(MAKEFILE_LIST)
@@ -68,23 +70,27 @@ soak: .venv/dev ## an hour of load with one fault after another
 demo: service ## every feature, on PostgreSQL, at http://127.0.0.1:$PORT (8000); Ctrl-C stops it
 	@$(MAKE) --no-print-directory -C $(SERVICE) dev RELOAD= PORT=$(PORT)
 
-bench: service unmonitored ## the service's ways beside common ones, measured; figures also in build/benchmarks
+bench: service $(VARIANTS) ## the service beside common ways, measured, then written to the documents
 	@$(MAKE) --no-print-directory -C $(SERVICE) .venv
 	@$(SERVICE)/.venv/bin/uv pip install --quiet --python $(SERVICE)/.venv/bin/python "psycopg[binary]"
 	@for each in $(BENCHMARKS); do \
-		PYTHONPATH=$(SERVICE) $(SERVICE)/.venv/bin/python benchmarks/$$each.py || exit; \
+		PYTHONPATH=$(SERVICE):tests $(SERVICE)/.venv/bin/python benchmarks/$$each.py || exit; \
 	done
+	@PYTHONPATH=tests $(BIN)/python benchmarks/publish.py
 
 service: build/template
 	@rm -rf $(SERVICE)
 	@$(COOKIECUTTER) --output-dir build build/template $(FEATURES:%=%=yes)
 
-unmonitored: build/template
-	@rm -rf build/$@
-	@mkdir -p build/$@
-	@$(COOKIECUTTER) --output-dir build/$@ build/template $(FEATURES:%=%=yes) monitoring=no > /dev/null
+build/unmonitored: ANSWERS = $(FEATURES:%=%=yes) monitoring=no
+build/sqlalchemy: ANSWERS = $(FEATURES:%=%=no) sqlalchemy_pool=yes monitoring=yes
+build/asyncpg: ANSWERS = $(FEATURES:%=%=no) asyncpg_pool=yes monitoring=yes
+$(VARIANTS): build/template
+	@rm -rf $@
+	@mkdir -p $@
+	@$(COOKIECUTTER) --output-dir $@ build/template $(ANSWERS) > /dev/null
 
-.PHONY: build/template
+.PHONY: build/template $(VARIANTS)
 build/template: .venv/demo
 	@rm -rf build/template
 	@$(BIN)/python tests/working_tree.py build/template

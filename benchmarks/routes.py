@@ -9,14 +9,19 @@ from importlib.metadata import version
 
 from tests.database.proxy import Proxy
 
-from services import HERE, UNMONITORED, App, in_turns, surroundings
+from services import HERE, App, in_turns, surroundings, variant
 from side_by_side import Loaded, keep, show
 
 TEXTBOOK = App("textbook", "textbook.app:app", HERE)
-SERVICE = App("the service")
-UNMEASURED = App("service without monitoring", directory=UNMONITORED)
-STRIPPED = App("stripped service", "others.stripped:app", UNMONITORED)
+# With this pool and monitoring.
+SQLALCHEMY = App("the service", directory=variant("sqlalchemy"))
+ASYNCPG = App("the service", directory=variant("asyncpg"))
+# With every feature, and without some.
+EVERYTHING = App("the service, everything on")
+UNMONITORED = App("the service, no monitoring", directory=variant("unmonitored"))
+STRIPPED = App("the service, stripped", "others.stripped:app", variant("unmonitored"))
 FAN_OUT = App("the service", "others.fan_out:app")
+MIXED = App("the service")
 DEFAULT_ASYNC = App("template, async", "others.default_async:app", HERE)
 DEFAULT_SYNC = App("template, threads", "others.default_sync:app", HERE)
 BARE = App("driver alone", "others.floor:bare", HERE)
@@ -43,27 +48,36 @@ class Case:
     """Whether the database is a millisecond away."""
 
 
+READS = [("a user", USER, SQLALCHEMY), ("an item", ITEM, ASYNCPG)]
 CASES = [
-    Case("read a user", USER, [TEXTBOOK, SERVICE, DEFAULT_ASYNC, DEFAULT_SYNC, FRAMEWORK]),
-    Case("read an item", ITEM, [TEXTBOOK, SERVICE, BARE], path=ITEM),
-    Case("create a user", "create a user", [TEXTBOOK, SERVICE, DEFAULT_ASYNC, DEFAULT_SYNC]),
-    Case("store 1000 items", "batch", [TEXTBOOK, SERVICE], clients=4, path=ITEM),
+    Case(
+        "read a user",
+        USER,
+        [TEXTBOOK, SQLALCHEMY, EVERYTHING, DEFAULT_ASYNC, DEFAULT_SYNC, FRAMEWORK],
+    ),
+    Case("read an item", ITEM, [TEXTBOOK, ASYNCPG, EVERYTHING, BARE], path=ITEM),
+    Case(
+        "create a user",
+        "create a user",
+        [TEXTBOOK, SQLALCHEMY, EVERYTHING, DEFAULT_ASYNC, DEFAULT_SYNC],
+    ),
+    Case("store 1000 items", "batch", [TEXTBOOK, ASYNCPG], clients=4, path=ITEM),
     Case("three upstream calls", FAN, [TEXTBOOK, FAN_OUT], path=FAN),
-    Case("mixed", "mixed", [TEXTBOOK, SERVICE]),
+    Case("mixed", "mixed", [TEXTBOOK, MIXED]),
     *(
-        Case(f"read {what}", path, [TEXTBOOK, SERVICE], clients, path, rounds=5)
+        Case(f"read {what}", path, [TEXTBOOK, app], clients, path, rounds=5)
         for clients in (1, 256)
-        for what, path in (("a user", USER), ("an item", ITEM))
+        for what, path, app in READS
     ),
     *(
-        Case(f"read {what}, 1 ms away", path, [TEXTBOOK, SERVICE], clients, path, 5, is_far=True)
+        Case(f"read {what}, 1 ms away", path, [TEXTBOOK, app], clients, path, 5, is_far=True)
         for clients in (1, CLIENTS)
-        for what, path in (("a user", USER), ("an item", ITEM))
+        for what, path, app in READS
     ),
     *(
-        Case(f"read {what}", path, [app, SERVICE], path=path, rounds=11)
-        for app in (STRIPPED, UNMEASURED)
-        for what, path in (("a user", USER), ("an item", ITEM))
+        Case(f"read {what}", path, [app, EVERYTHING], path=path, rounds=11)
+        for app in (STRIPPED, UNMONITORED)
+        for what, path, _ in READS
     ),
 ]
 

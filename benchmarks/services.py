@@ -24,7 +24,12 @@ from side_by_side import Sample
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build"
 SERVICE = BUILD / "pooled-service"
-UNMONITORED = BUILD / "unmonitored" / "pooled-service"
+
+
+def variant(name: str) -> Path:
+    """The service with other answers."""
+    return BUILD / name / "pooled-service"
+
 
 LOGS = BUILD / "benchmarks" / "logs"
 

@@ -86,6 +86,49 @@ def spread(ratios: list[float]) -> str:
 
 
 @dataclass(frozen=True)
+class Point:
+    """What became of a load that does not wait for answers; a second's requests, and seconds."""
+
+    offered: float
+    goodput: float
+    """Answers that were a success, and in time to be of use."""
+    p99: float
+    """Of all answers."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Services under more and more load, in multiples of what their connections can do."""
+
+    title: str
+    points: dict[str, dict[str, list[Point]]]
+    """By way and load, round by round."""
+
+    def table(self) -> str:
+        lines = [
+            f"| {self.title} | load | offered a second | goodput a second | of its best | p99 |",
+            "|---|--:|--:|--:|--:|--:|",
+        ]
+        for way, loads in self.points.items():
+            goodputs = {
+                load: median(each.goodput for each in points) for load, points in loads.items()
+            }
+            for load, points in loads.items():
+                figures = [
+                    f"{load} x",
+                    f"{median(each.offered for each in points):.0f}",
+                    f"{goodputs[load]:.0f}",
+                    f"{100 * goodputs[load] / max(goodputs.values()):.0f} %",
+                    f"{median(each.p99 for each in points):.2f} s",
+                ]
+                lines.append(f"| {way} | {' | '.join(figures)} |")
+        return "\n".join(lines)
+
+    def figures(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Functions in this process; milliseconds."""
 

@@ -115,6 +115,23 @@ def workshop() -> Iterator[Path]:
         yield Path(directory)
 
 
+def replace(old: Path, new: Path) -> None:
+    """Put a copy in place of the last project.
+
+    Files have new times of change, so that nothing that was kept of others passes for them; but
+    those that are the same have the old ones, so that what was kept of them stays valid.
+    """
+    last = old.with_name("last")
+    if old.exists():
+        old.rename(last)
+    shutil.copytree(new, old, copy_function=shutil.copyfile)
+    for file in old.rglob("*"):
+        before = last / file.relative_to(old)
+        if file.is_file() and before.is_file() and before.read_bytes() == file.read_bytes():
+            shutil.copystat(before, file)
+    shutil.rmtree(last, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def install(bake: Bake, workshop: Path) -> Install:
     """Generate a project and install it into an environment of its own, instead of the last."""
@@ -125,6 +142,7 @@ def install(bake: Bake, workshop: Path) -> Install:
             workshop / "project",
             baked.answers,
             environment(
+                HYPOTHESIS_STORAGE_DIRECTORY=str(workshop / "hypothesis"),
                 MYPY_CACHE_DIR=str(workshop / "mypy"),
                 PYTEST_ADDOPTS="-p no:cacheprovider",
                 PYTHONDONTWRITEBYTECODE="",
@@ -133,9 +151,7 @@ def install(bake: Bake, workshop: Path) -> Install:
                 UV_PYTHON_DOWNLOADS="never",
             ),
         )
-        shutil.rmtree(project.path, ignore_errors=True)
-        # With new times of change, so that nothing that was kept of another project passes for it.
-        shutil.copytree(baked.path, project.path, copy_function=shutil.copyfile)
+        replace(project.path, baked.path)
         project.run(*UV, "venv", "--quiet", "--python", python or sys.executable)
         project.run(*UV, "sync", "--quiet")
         return Installed(project, project.path / ".venv" / "bin" / "python")

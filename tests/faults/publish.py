@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import marked
 from faults.results import FIGURES, Result, read, table
 from working_tree import ROOT
 
@@ -63,15 +64,7 @@ def sections(figures: dict[str, Any]) -> dict[str, str]:
 
 def documents(figures: dict[str, Any]) -> dict[str, str]:
     """Each document as it should be."""
-    texts: dict[str, str] = {}
-    for name, section in sections(figures).items():
-        text = (ROOT / name).read_text(encoding="utf-8")
-        before, begin, rest = text.partition("<!-- begin of figures -->\n")
-        _, end, after = rest.partition("<!-- end of figures -->\n")
-        if not begin or not end:
-            raise SystemExit(f"{name} has no lines that say where its figures begin and end")
-        texts[name] = f"{before}{begin}\n{section}\n\n{end}{after}"
-    return texts
+    return marked.documents("faults", sections(figures))
 
 
 def main() -> None:
