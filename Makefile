@@ -27,7 +27,7 @@ SERVICE := build/pooled-service
 # What it is compared to when it is measured.
 VARIANTS := build/unmonitored build/sqlalchemy build/asyncpg
 COOKIECUTTER = $(BIN)/cookiecutter --config-file build/cookiecutter.yaml --no-input
-BENCHMARKS ?= routes overload batch
+BENCHMARKS ?= routes overload scaling batch
 
 .PHONY: help check fix test test-fast test-services faults faults-long soak demo bench service requirements clean
 
@@ -72,11 +72,13 @@ demo: service ## every feature, on PostgreSQL, at http://127.0.0.1:$PORT (8000);
 
 bench: service $(VARIANTS) ## the service beside common ways, measured, then written to the documents
 	@$(MAKE) --no-print-directory -C $(SERVICE) .venv
-	@$(SERVICE)/.venv/bin/uv pip install --quiet --python $(SERVICE)/.venv/bin/python "psycopg[binary]"
+	@$(SERVICE)/.venv/bin/uv pip install --quiet --python $(SERVICE)/.venv/bin/python \
+		--require-hashes --requirement requirements-bench.txt
 	@for each in $(BENCHMARKS); do \
 		PYTHONPATH=$(SERVICE):tests $(SERVICE)/.venv/bin/python benchmarks/$$each.py || exit; \
 	done
 	@PYTHONPATH=tests $(BIN)/python benchmarks/publish.py
+	@PYTHONPATH=tests $(SERVICE)/.venv/bin/python benchmarks/plot.py
 
 service: build/template
 	@rm -rf $(SERVICE)
@@ -99,6 +101,7 @@ build/template: .venv/demo
 requirements: .venv/dev ## renew the hashed requirements
 	@$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
 	@$(COMPILE) requirements-demo.in --output-file requirements-demo.txt
+	@$(COMPILE) requirements-bench.in --output-file requirements-bench.txt
 
 clean: ## delete what the other targets made
 	rm -rf .cache .venv build

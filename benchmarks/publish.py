@@ -9,22 +9,24 @@ from statistics import median
 from typing import Any
 
 import marked
-from side_by_side import FIGURES, Comparison, Curve, Loaded, Part, Point, Sample
+from side_by_side import FIGURES, Comparison, Curve, Loaded, Part, Point, Rows, Sample
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "benchmarks.json"
-NAMES = ("routes", "overload", "batch")
+NAMES = ("routes", "overload", "scaling", "batch")
 TEXTBOOK, SERVICE = "textbook", "the service"
 
 
 def parts(figures: dict[str, Any]) -> list[Part]:
     """All that was measured, in the order in which it was."""
-    return [part(each) for name in NAMES for each in figures[name]["parts"]]
+    return [part(each) for name in NAMES if name in figures for each in figures[name]["parts"]]
 
 
 def part(figures: dict[str, Any]) -> Part:
     if "times" in figures:
         return Comparison(**figures)
+    if "rows" in figures:
+        return Rows(**figures)
     if "points" in figures:
         points = {
             way: {load: [Point(**point) for point in points] for load, points in loads.items()}
@@ -79,8 +81,11 @@ def documents(figures: dict[str, Any]) -> dict[str, str]:
 
 
 def main() -> None:
+    files = {name: FIGURES / f"{name}.json" for name in NAMES}
     figures = {
-        name: json.loads((FIGURES / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES
+        name: json.loads(file.read_text(encoding="utf-8"))
+        for name, file in files.items()
+        if file.exists()
     }
     KEPT.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     for name, text in documents(figures).items():

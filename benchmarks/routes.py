@@ -31,7 +31,7 @@ USER, ITEM, FAN = "/users/1", "/items/1", "/fan-out"
 PACKAGES = ("aiohttp", "asyncpg", "fastapi", "psycopg", "sqlalchemy", "starlette", "uvicorn")
 DELAY = 0.001  # seconds, each way
 CLIENTS = 32
-SECONDS = 3
+SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Case:
     clients: int = CLIENTS
     path: str = USER
     """Where an app answers once it is there."""
-    rounds: int = 7
+    rounds: int = 5
     is_far: bool = False
     """Whether the database is a millisecond away."""
 
@@ -65,17 +65,17 @@ CASES = [
     Case("three upstream calls", FAN, [TEXTBOOK, FAN_OUT], path=FAN),
     Case("mixed", "mixed", [TEXTBOOK, MIXED]),
     *(
-        Case(f"read {what}", path, [TEXTBOOK, app], clients, path, rounds=5)
+        Case(f"read {what}", path, [TEXTBOOK, app], clients, path)
         for clients in (1, 256)
         for what, path, app in READS
     ),
     *(
-        Case(f"read {what}, 1 ms away", path, [TEXTBOOK, app], clients, path, 5, is_far=True)
+        Case(f"read {what}, 1 ms away", path, [TEXTBOOK, app], clients, path, is_far=True)
         for clients in (1, CLIENTS)
         for what, path, app in READS
     ),
     *(
-        Case(f"read {what}", path, [app, EVERYTHING], path=path, rounds=11)
+        Case(f"read {what}", path, [app, EVERYTHING], path=path, rounds=9)
         for app in (STRIPPED, UNMONITORED)
         for what, path, _ in READS
     ),

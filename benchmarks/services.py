@@ -50,6 +50,7 @@ class App:
     module: str = "app.main:app"
     directory: Path = SERVICE
     workers: int = 1
+    cpus: str = "0"
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -131,12 +132,11 @@ def running(app: App, variables: Mapping[str, str], path: str) -> Iterator[Proce
     command += ["--app-dir", str(HERE)]
     if app.workers > 1:
         command += ["--workers", str(app.workers)]
-    cpus = ",".join(map(str, range(app.workers)))
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     LOGS.mkdir(parents=True, exist_ok=True)
     log = (LOGS / f"{app.name.replace(' ', '-')}.log").open("w")
     process = subprocess.Popen(
-        ["taskset", "--cpu-list", cpus, *command],
+        ["taskset", "--cpu-list", app.cpus, *command],
         cwd=app.directory,
         env={**inherited, **variables, **app.variables},
         stdout=log,

@@ -129,6 +129,26 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Figures that are no times."""
+
+    title: str
+    columns: list[str]
+    rows: dict[str, list[str]]
+
+    def table(self) -> str:
+        lines = [
+            f"| {self.title} | {' | '.join(self.columns)} |",
+            "|---|" + "--:|" * len(self.columns),
+        ]
+        lines += [f"| {name} | {' | '.join(figures)} |" for name, figures in self.rows.items()]
+        return "\n".join(lines)
+
+    def figures(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Functions in this process; milliseconds."""
 

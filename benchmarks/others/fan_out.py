@@ -5,11 +5,12 @@ import json
 from typing import Any
 
 from app.external.client import fetch
-from app.main import create_app
+from app.main import create_app, spare_collector
 from app.pools.aiohttp import HttpPool
 from app.retry import Retrying
 
 app = create_app()
+spare_collector()
 
 
 @app.get("/fan-out")

@@ -262,6 +262,13 @@ class World:
         """How often the service has logged this."""
         return log_of(self.installed, self.service.port).read_text().count(f'"event": "{event}"')
 
+    def served(self, *prefixes: str) -> int:
+        """How many requests of routes that begin so the service has logged."""
+        lines = log_of(self.installed, self.service.port).read_text().splitlines()
+        events = [json.loads(line) for line in lines if line.startswith("{")]
+        routes = [each.get("route", "") for each in events if each["event"] == "request"]
+        return sum(route.startswith(prefixes) for route in routes)
+
     def tasks(self) -> int:
         """Tasks of the service, that of this request among them."""
         return int(self.service.call("GET", "/tasks").text)
