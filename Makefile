@@ -10,7 +10,7 @@ export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 
 BIN := .venv/bin
 # Services wait more than they compute.
-WORKERS = $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count() + 1)')
+WORKERS = $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 # These are not on every machine; .ci/run installs them. A test that needs one is left out without.
 NEEDED := pgbouncer:tests/faults/test_pgbouncer.py prometheus:tests/test_prometheus.py \
 	chromium:tests/test_pools_page.py
