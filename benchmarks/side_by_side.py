@@ -7,12 +7,13 @@ next, and is much the same for neighbours.
 import json
 import os
 import platform
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter, strftime
-from typing import Any, Protocol
+from typing import Any
 
 FIGURES = Path(__file__).parent.parent / "build" / "benchmarks"
 
@@ -32,21 +33,25 @@ class Sample:
     """Bytes that the service had in memory at the most, so far."""
 
 
-class Part(Protocol):
+@dataclass(frozen=True)
+class Part(ABC):
     """Ways that were measured in turns, round by round; the others are compared to the first."""
 
+    title: str
+
+    @abstractmethod
     def table(self) -> str:
         """The figures as Markdown."""
 
     def figures(self) -> dict[str, Any]:
         """All of them."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Loaded(Part):
     """Services under load."""
 
-    title: str
     samples: dict[str, list[Sample]]
 
     def table(self) -> str:
@@ -68,9 +73,6 @@ class Loaded:
             ]
             lines.append(f"| {way} | {' | '.join(figures)} |")
         return "\n".join(lines)
-
-    def figures(self) -> dict[str, Any]:
-        return asdict(self)
 
     def ratio(self, way: str, figure: str) -> str:
         """How many times as fast as the first, or as little CPU time: median and range."""
@@ -97,10 +99,9 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class Curve(Part):
     """Services under more and more load, in multiples of what their connections can do."""
 
-    title: str
     points: dict[str, dict[str, list[Point]]]
     """By way and load, round by round."""
 
@@ -124,15 +125,11 @@ class Curve:
                 lines.append(f"| {way} | {' | '.join(figures)} |")
         return "\n".join(lines)
 
-    def figures(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(Part):
     """Figures that are no times."""
 
-    title: str
     columns: list[str]
     rows: dict[str, list[str]]
 
@@ -144,15 +141,11 @@ class Rows:
         lines += [f"| {name} | {' | '.join(figures)} |" for name, figures in self.rows.items()]
         return "\n".join(lines)
 
-    def figures(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Part):
     """Functions in this process; milliseconds."""
 
-    title: str
     times: dict[str, list[float]]
 
     def table(self) -> str:
@@ -163,9 +156,6 @@ class Comparison:
             span = f"{min(times):.4g} to {max(times):.4g}"
             lines.append(f"| {way} | {median(times):.4g} | {span} | {spread(ratios)} |")
         return "\n".join(lines)
-
-    def figures(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 async def compare(

@@ -1,4 +1,4 @@
-"""The SQLAlchemy pool: an async engine, sessions for reading, and units of work."""
+"""The SQLAlchemy pool: an async engine, reads, and units of work."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

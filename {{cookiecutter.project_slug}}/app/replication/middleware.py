@@ -6,6 +6,7 @@ either is read on the primary until the replica has replayed that much.
 
 import math
 import re
+from collections.abc import Iterator
 from http.cookies import SimpleCookie
 
 from fastapi import FastAPI
@@ -19,6 +20,16 @@ NAME = "X-Read-After"
 LSN = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
 
 
+def given(scope: Scope) -> Iterator[str]:
+    """What the request says in its header, and in its cookies, which may be in several."""
+    for name, value in scope["headers"]:
+        text = value.decode("latin-1")
+        if name == NAME.lower().encode():
+            yield text
+        elif name == b"cookie" and NAME in text:
+            yield cookie_parser(text).get(NAME, "")
+
+
 class ReadAfter:
     def __init__(self, app: ASGIApp, max_age: int) -> None:
         self._app = app
@@ -29,13 +40,7 @@ class ReadAfter:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        headers = dict(scope["headers"])
-        cookies = headers.get(b"cookie", b"").decode("latin-1")
-        given = [
-            headers.get(NAME.lower().encode(), b"").decode("latin-1"),
-            cookie_parser(cookies).get(NAME, "") if NAME in cookies else "",
-        ]
-        positions = [position(lsn) for lsn in given if LSN.fullmatch(lsn)]
+        positions = [position(lsn) for lsn in given(scope) if LSN.fullmatch(lsn)]
         state["read_after"] = max(positions, default=None)
 
         async def send_with_position(message: Message) -> None:
