@@ -12,6 +12,7 @@ from app.databases import BaseReader
 from app.pools import replica
 from app.pools.postgres import Connection
 from app.pools.replica import position
+from app.replication.middleware import given
 from app.users.models import User
 from dev.servers.postgres import start, stop
 from tests.replication.conftest import Cluster, configure, replica_pool
@@ -63,6 +64,12 @@ async def test_without_its_token_it_may_not(client: httpx.AsyncClient) -> None:
 async def test_a_token_that_is_none_is_ignored(client: httpx.AsyncClient, token: str) -> None:
     answer = await client.get("/users/1", headers={"X-Read-After": token})
     assert answer.status_code == 404
+
+
+def test_a_token_is_found_among_cookies_in_several_headers() -> None:
+    cookies = [(b"cookie", b'a=b; X-Read-After="0/1F"'), (b"cookie", b"c=d")]
+    for headers in (cookies, cookies[::-1]):
+        assert list(given({"headers": headers})) == ["0/1F"]
 
 
 async def test_a_token_goes_back_to_the_replica_once_it_has_caught_up(
