@@ -20,6 +20,7 @@ ASYNCPG = App("the service", directory=variant("asyncpg"))
 EVERYTHING = App("the service, everything on")
 UNMONITORED = App("the service, no monitoring", directory=variant("unmonitored"))
 STRIPPED = App("the service, stripped", "others.stripped:app", variant("unmonitored"))
+SILENT = App("stripped, no access log", "others.stripped:silent", variant("unmonitored"))
 FAN_OUT = App("the service", "others.fan_out:app")
 MIXED = App("the service")
 DEFAULT_ASYNC = App("template, async", "others.default_async:app", HERE)
@@ -76,7 +77,7 @@ CASES = [
     ),
     *(
         Case(f"read {what}", path, [app, EVERYTHING], path=path, rounds=9)
-        for app in (STRIPPED, UNMONITORED)
+        for app in (STRIPPED, SILENT, UNMONITORED)
         for what, path, _ in READS
     ),
 ]

@@ -1,12 +1,16 @@
 """The generated service without what an answer does not need, to see what that costs.
 
-No deadline, no request ids and logs, no limit of bodies; no bounds and no figures of the pools.
+No deadline, no request ids, no limit of bodies; no bounds and no figures of the pools. `app` logs
+requests as uvicorn does when nobody tells it otherwise, `silent` does not log them at all.
 """
+
+from logging.config import dictConfig
 
 from app.main import create_app, spare_collector
 from app.pools import asyncpg, sqlalchemy
 from app.pools.base import Durations, Slots
 from app.pools.holds import Holds
+from uvicorn.config import LOGGING_CONFIG
 
 
 def nothing(*_: object) -> None:
@@ -23,6 +27,11 @@ Slots.give_back = nothing
 Holds.begin = Holds.end = nothing
 asyncpg.note_taker = sqlalchemy.note_taker = nothing
 
-app = create_app()
-app.user_middleware.clear()
-spare_collector()
+
+def __getattr__(name: str) -> object:
+    app = create_app()
+    app.user_middleware.clear()
+    if name == "app":
+        dictConfig(LOGGING_CONFIG)
+    spare_collector()
+    return app

@@ -1,9 +1,11 @@
 """Structured logs: JSON lines unless a person is watching, and one line for each request."""
 
+import json
 import logging
 import os
 import re
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from time import perf_counter
@@ -21,32 +23,47 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _request: ContextVar[Scope] = ContextVar("request")
 
 
-def add_route(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Say in every line that is logged for a request which route serves it."""
-    if route := getattr(_request.get({}).get("route"), "path", None):
-        event.setdefault("route", route)
+def add_request(
+    _: object, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Say in every line that is logged for a request which one it is, and which route serves it."""
+    if request := _request.get(None):
+        event["request_id"] = request["state"]["request_id"]
+        if route := getattr(request.get("route"), "path", None):
+            event.setdefault("route", route)
     return event
 
 
 # What is said of every event.
 PROCESSORS: list[structlog.typing.Processor] = [
-    structlog.contextvars.merge_contextvars,
-    add_route,
+    add_request,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+
+
+# Made once, which `json.dumps` would do for each line.
+_encode = json.JSONEncoder(default=repr).encode
+
+
+def to_json(event: structlog.typing.EventDict, **_: object) -> str:
+    return _encode(event)
 
 
 def renderers() -> list[structlog.typing.Processor]:
     """What makes a line of an event."""
     if sys.stderr.isatty():
         return [structlog.dev.ConsoleRenderer()]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(to_json)]
 
 
 def configure(level: str) -> None:
     """Send everything that is logged, by libraries too, to standard error in one form."""
-    shared = [*PROCESSORS, structlog.stdlib.add_logger_name]
+    shared = [
+        structlog.contextvars.merge_contextvars,
+        *PROCESSORS,
+        structlog.stdlib.add_logger_name,
+    ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -65,16 +82,20 @@ def configure(level: str) -> None:
     logging.getLogger("app").setLevel(threshold)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
-    # Ours says more: the route and the request id.
-    logging.getLogger("uvicorn.access").disabled = True
+        # Our line of a request says more, and uvicorn makes none for a logger that leads nowhere.
+        logging.getLogger(name).propagate = name != "uvicorn.access"
+
+
+# Is told of each request's end: its scope, the status of its answer, and the seconds it took.
+Observer = Callable[[Scope, int, float], None]
 
 
 class RequestLog:
     """Gives each request an id, logs its end, and answers 500 to what nothing else has caught."""
 
-    def __init__(self, app: ASGIApp, level: str) -> None:
+    def __init__(self, app: ASGIApp, level: str, observers: Sequence[Observer]) -> None:
         self._app = app
+        self._observers = observers
         # Past the standard library's logging, which costs three times as much.
         self._log = structlog.wrap_logger(
             structlog.WriteLogger(sys.stderr),
@@ -89,8 +110,7 @@ class RequestLog:
         started = perf_counter()
         given = dict(scope["headers"]).get(b"x-request-id", b"")
         request_id = given.decode() if REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        scope.setdefault("state", {})["request_id"] = request_id
         _request.set(scope)
         status = 0
 
@@ -109,10 +129,10 @@ class RequestLog:
                 raise
             await answer_unexpected()(scope, receive, send_with_id)
         finally:
+            seconds = perf_counter() - started
+            for observe in self._observers:
+                observe(scope, status, seconds)
             with suppress(OSError):  # no answer fails because a disk is full
                 self._log.info(
-                    "request",
-                    method=scope["method"],
-                    status=status,
-                    duration=round(perf_counter() - started, 6),
+                    "request", method=scope["method"], status=status, duration=round(seconds, 6)
                 )

@@ -1,8 +1,8 @@
 """The application: `app.main:app`, or `create_app` with settings of your own.
 
 A package beside this file with a module `routes` is served, or with `operations`, which is for
-those who run the service; one with `middleware` is installed, one with `background` runs as long as
-the service does.
+those who run the service; one with `requests` sees each request, and one with `background` runs as
+long as the service does.
 """
 
 import gc
@@ -24,13 +24,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load()
     logs.configure(settings.log_level)
     app = FastAPI(
-        title=__title__, version=__version__, lifespan=lifespan, responses=errors.RESPONSES
+        title=__title__,
+        version=__version__,
+        lifespan=lifespan,
+        responses=errors.RESPONSES,
+        # Traces are FastAPI's; what it would ask of each request to log and to measure is done.
+        telemetry={"logs": False, "metrics": False},
     )
     app.state.settings = settings
     app.state.leftovers = deadline.Leftovers()
     # The deadline would cut a wait that goes beyond it.
     app.state.retry = Retry(settings.retry, budget=0.8 * settings.request_deadline)
     app.state.checks = health.Checks(app)
+    app.state.observers = []
     errors.install(app)
     # A request tries one route after another: the busiest come first.
     for module in (*modules("routes"), *modules("operations"), health):
@@ -39,9 +45,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(
         deadline.Deadline, seconds=settings.request_deadline, leftovers=app.state.leftovers
     )
-    for module in modules("middleware"):
+    for module in modules("requests"):
         module.install(app)
-    app.add_middleware(logs.RequestLog, level=settings.log_level)
+    app.add_middleware(logs.RequestLog, level=settings.log_level, observers=app.state.observers)
     return app
 
 

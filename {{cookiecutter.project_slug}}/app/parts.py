@@ -1,4 +1,4 @@
-"""What the packages beside this file bring: routes, middleware, work in the background."""
+"""What the packages beside this file bring: routes, a part in each request, background work."""
 
 from collections.abc import Iterator
 from importlib import import_module

@@ -51,25 +51,25 @@ class Retry:
         Raises what `work` raised last.
         """
         started = monotonic()
-        begun = 0
-
-        def backoff(error: Exception) -> Verdict:
-            nonlocal begun
-            answer = verdict(error)
-            begun += 1
-            if answer is False or begun >= self._settings.attempts:
-                return False
-            longest = self._settings.base_delay * 2 ** (begun - 1)
-            shortest = float(answer is not True and answer)
-            left = self._budget - (monotonic() - started)
-            if shortest > left:
-                return False
-            # The last attempt is at the end of the time, not before a wait that is too long for it.
-            return max(shortest, min(random.uniform(0, longest), left))
-
         try:
             return await work()  # so that work that succeeds pays for nothing
         except Exception as error:
+            begun = 0
+
+            def backoff(error: Exception) -> Verdict:
+                nonlocal begun
+                answer = verdict(error)
+                begun += 1
+                if answer is False or begun >= self._settings.attempts:
+                    return False
+                longest = self._settings.base_delay * 2 ** (begun - 1)
+                shortest = float(answer is not True and answer)
+                left = self._budget - (monotonic() - started)
+                if shortest > left:
+                    return False
+                # The last attempt is at the end of the time, not before a wait that is too long.
+                return max(shortest, min(random.uniform(0, longest), left))
+
             delay = backoff(error)
             if delay is False:
                 raise
@@ -87,13 +87,19 @@ class Retry:
         run again then. Not when no connection was free, which would make the queue longer, or could
         be opened: the pool has waited for that already.
         """
+        return await self(work, is_unharmed_again if idempotent else is_not_stored)
 
-        def verdict(error: Exception) -> bool:
-            if isinstance(error, OutcomeUnknown):
-                return idempotent
-            return isinstance(error, Conflict | Unavailable) and not isinstance(error, NotConnected)
 
-        return await self(work, verdict)
+def is_not_stored(error: Exception) -> bool:
+    """Whether the work of a transaction is certain to have left nothing, and may succeed soon."""
+    return isinstance(error, Conflict | Unavailable) and not isinstance(
+        error, NotConnected | OutcomeUnknown
+    )
+
+
+def is_unharmed_again(error: Exception) -> bool:
+    """The same of work that may be stored twice."""
+    return isinstance(error, OutcomeUnknown) or is_not_stored(error)
 
 
 async def retry(request: Request) -> Retry:

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AbstractContextManager, nullcontext
 
 import pytest
+from opentelemetry import trace
 
 from app.pools.base import PoolFull, PoolTimeout, Slots
 
@@ -71,7 +72,17 @@ async def test_a_waiter_that_is_cancelled_while_it_is_served_passes_its_slot_on(
     assert (slots.taken, slots.waiting) == (1, 0)
 
 
-async def test_only_who_waits_has_a_span(monkeypatch: pytest.MonkeyPatch) -> None:
+class Traced(trace.NonRecordingSpan):
+    """The span of a request whose trace is taken."""
+
+    def is_recording(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+async def test_only_who_waits_has_a_span_and_only_in_a_trace(
+    is_traced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun: list[str] = []
 
     class Tracer:
@@ -81,10 +92,23 @@ async def test_only_who_waits_has_a_span(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("app.pools.base._tracer", Tracer())
     slots = Slots("pool", size=1, max_waiting=1, timeout=10)
-    assert slots.take()
-    assert begun == []
+    request = Traced if is_traced else trace.NonRecordingSpan
+    with trace.use_span(request(trace.INVALID_SPAN_CONTEXT)):
+        assert slots.take()
+        assert begun == []
+        waiting = asyncio.create_task(slots.wait())
+        await asyncio.sleep(0)
+        slots.give_back()
+        await waiting
+    assert begun == ["pool wait"] * is_traced
+
+
+async def test_a_waiter_whose_time_is_over_as_it_is_cancelled_takes_no_slot() -> None:
+    slots = Slots("pool", size=1, max_waiting=1, timeout=10)
+    slots.take()
     waiting = asyncio.create_task(slots.wait())
     await asyncio.sleep(0)
-    slots.give_back()
-    await waiting
-    assert begun == ["pool wait"]
+    slots._expire(slots._waiters[0])
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert (slots.taken, slots.waiting) == (1, 0)

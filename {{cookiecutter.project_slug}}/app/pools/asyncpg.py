@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import asyncpg
 import structlog
@@ -111,6 +111,15 @@ class AsyncpgSettings(DatabaseSettings):
         return open_pool(AsyncpgPool(name, self, service, opened))
 
 
+class Taken(NamedTuple):
+    """A connection that is out, once for each time."""
+
+    connection: PooledConnection
+    """The driver's proxy, which is of no use any more once it is given back."""
+    tracked: TrackedConnection
+    at: float
+
+
 class AsyncpgPool:
     """An open pool, which hands out connections."""
 
@@ -126,10 +135,7 @@ class AsyncpgPool:
         self._timeouts = self.connections.timeouts
         self._slots = Slots(name, settings.max_size, settings.max_waiting, self._timeouts.acquire)
         self._checkout = Durations()
-        # With the driver's proxy, as a connection may be taken anew before its release is through.
-        self._holds: Holds[tuple[PooledConnection, TrackedConnection]] = Holds(
-            name, self._timeouts.leak
-        )
+        self._holds: Holds[Taken] = Holds(name, self._timeouts.leak)
         self._pool: DriverPool | None = None
         self._creation = asyncio.Lock()
 
@@ -167,41 +173,18 @@ class AsyncpgPool:
 
         Raises PoolTimeout, PoolFull, NotConnected, OutcomeUnknown, Contended or TimedOut.
         """
-        note_taker()
-        asked = monotonic()
-        if not self._slots.take():
-            self.connections.check()
-            await self._slots.wait()
+        taken = await self._take()
         try:
-            pool = await self._open()
-            connection, tracked = await self._acquire(pool)
-            taken = monotonic()
-            self._checkout.observe(taken - asked)
-            self._holds.begin((connection, tracked))
-            try:
-                if self._settings.pgbouncer:
-                    async with connection.transaction():
-                        yield connection
-                else:
-                    yield connection
-            except Exception as error:
-                named = self.connections.named(error, lost=tracked.is_closed())
-                if self.connections.is_silent(error, taken):
-                    self.connections.condemn(tracked, "broken")
-                if isinstance(named, Unavailable):
-                    self.connections.condemn(tracked, "broken")
-                    # Every statement outside a transaction is stored by itself.
-                    raise OutcomeUnknown(self.name, str(named)) from error
-                if named:
-                    raise named from error
-                raise
-            finally:
-                try:
-                    await self._release(pool, connection, tracked)
-                finally:
-                    self._holds.end((connection, tracked))
+            if self._settings.pgbouncer:
+                async with taken.connection.transaction():
+                    yield taken.connection
+            else:
+                yield taken.connection
+        except Exception as error:
+            self._name(error, taken)
+            raise
         finally:
-            self._slots.give_back()
+            await self._give_back(taken)
 
     async def rows(self, query: str, *args: object) -> list[asyncpg.Record]:
         """The rows of one statement that reads.
@@ -209,14 +192,57 @@ class AsyncpgPool:
         Its session is not reset when nothing can have changed in it, which is half of the work.
         Raises what `connection` does.
         """
-        async with self.connection() as connection:
-            rows = await connection.fetch(query, *args)
-            tracked: TrackedConnection = getattr(connection, "itself")  # noqa: B009 - untyped
-            tracked.needs_reset = not is_harmless(query)
+        if self._settings.pgbouncer:
+            async with self.connection() as connection:
+                return await connection.fetch(query, *args)
+        taken = await self._take()
+        try:
+            rows = await taken.connection.fetch(query, *args)
+            taken.tracked.needs_reset = not is_harmless(query)
             return rows
+        except Exception as error:
+            self._name(error, taken)
+            raise
+        finally:
+            await self._give_back(taken)
 
-    async def _acquire(self, pool: DriverPool) -> tuple[PooledConnection, TrackedConnection]:
+    async def _take(self) -> Taken:
+        note_taker()
+        asked = monotonic()
+        if not self._slots.take():
+            self.connections.check()
+            await self._slots.wait()
+        try:
+            taken = await self._acquire()
+        except BaseException:
+            self._slots.give_back()
+            raise
+        self._checkout.observe(taken.at - asked)
+        self._holds.begin(taken)
+        return taken
+
+    async def _give_back(self, taken: Taken) -> None:
+        try:
+            await self._release(taken.connection, taken.tracked)
+        finally:
+            self._holds.end(taken)
+            self._slots.give_back()
+
+    def _name(self, error: Exception, taken: Taken) -> None:
+        """Raise the pool's own error for one that came up while a connection was out, if any."""
+        named = self.connections.named(error, lost=taken.tracked.is_closed())
+        if self.connections.is_silent(error, taken.at):
+            self.connections.condemn(taken.tracked, "broken")
+        if isinstance(named, Unavailable):
+            self.connections.condemn(taken.tracked, "broken")
+            # Every statement outside a transaction is stored by itself.
+            raise OutcomeUnknown(self.name, str(named)) from error
+        if named:
+            raise named from error
+
+    async def _acquire(self) -> Taken:
         """A connection that is of use: the driver replaces what turns out to be closed."""
+        pool = await self._open()
         while True:
             # What can make this wait has bounds of its own: a connection that is being opened.
             connection = await pool.acquire()
@@ -230,18 +256,16 @@ class AsyncpgPool:
                 is_of_use = is_of_use or await self.connections.is_usable(tracked)
             finally:
                 if not is_of_use:
-                    await self._release(pool, connection, tracked)
+                    await self._release(connection, tracked)
             if is_of_use:
-                return connection, tracked
+                return Taken(connection, tracked, monotonic())
 
-    async def _release(
-        self, pool: DriverPool, connection: PooledConnection, tracked: TrackedConnection
-    ) -> None:
+    async def _release(self, connection: PooledConnection, tracked: TrackedConnection) -> None:
         """Give a connection back. One that cannot be reset is closed; what was done stays done."""
         tracked.in_use = False
         tracked.used = monotonic()
         try:
-            await pool.release(connection, timeout=self._timeouts.ping)
+            await (await self._open()).release(connection, timeout=self._timeouts.ping)
         except DRIVER_ERRORS as error:
             log.warning("connection not reset", pool=self.name, error=type(error).__name__)
 
@@ -256,7 +280,7 @@ class AsyncpgPool:
             raise Unavailable(self.name, "all connections are out and none came back of late")
 
     def stats(self) -> DatabaseStats:
-        out = sum(not connection.is_closed() for _, connection in self._holds)
+        out = sum(not taken.tracked.is_closed() for taken in self._holds)
         return self.connections.stats(
             self._slots, self._settings.max_size, out, self._checkout, self._holds
         )

@@ -5,7 +5,7 @@ import bisect
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -20,7 +20,9 @@ _tracer = trace.get_tracer("app.pools")
 
 
 def span(name: str, pool: str) -> AbstractContextManager[object]:
-    """A span in the trace of a request, where it waits; one that does not wait has none to pay."""
+    """A span in the trace of a request, where it waits; of no cost where no trace is taken."""
+    if not trace.get_current_span().is_recording():
+        return nullcontext()
     return _tracer.start_as_current_span(name, attributes={"pool": pool})
 
 
@@ -178,7 +180,7 @@ class Slots:
         self._free = size
         self._max_waiting = max_waiting
         self._timeout = timeout
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[asyncio.Future[bool]] = deque()
 
     @property
     def taken(self) -> int:
@@ -204,29 +206,35 @@ class Slots:
         if len(self._waiters) >= self._max_waiting:
             self.rejected += 1
             raise PoolFull(self._pool, f"{len(self._waiters)} are waiting for a connection already")
-        waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        timer = loop.call_later(self._timeout, self._expire, waiter)
         self._waiters.append(waiter)
         try:
             with span("pool wait", self._pool):
-                async with asyncio.timeout(self._timeout):
-                    await waiter
-        except BaseException as error:
+                is_served = await waiter
+        except BaseException:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-            elif not waiter.cancelled():  # it was served while it was leaving
+            elif not waiter.cancelled() and waiter.result():  # served while it was leaving
                 self.give_back()
-            if isinstance(error, TimeoutError):
-                self.timeouts += 1
-                raise PoolTimeout(
-                    self._pool, f"no connection became free within {self._timeout:g} s"
-                ) from None
             raise
+        finally:
+            timer.cancel()
+        if not is_served:
+            self.timeouts += 1
+            raise PoolTimeout(self._pool, f"no connection became free within {self._timeout:g} s")
+
+    def _expire(self, waiter: "asyncio.Future[bool]") -> None:
+        if not waiter.done():
+            self._waiters.remove(waiter)
+            waiter.set_result(False)
 
     def give_back(self) -> None:
         """Hand the slot to whoever has waited longest."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                waiter.set_result(None)
+                waiter.set_result(True)
                 return
         self._free += 1

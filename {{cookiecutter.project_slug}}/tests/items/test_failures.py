@@ -88,7 +88,7 @@ async def place(
 @pytest.mark.parametrize("failure", by_itself([*WITHOUT, *WITH], idempotent=True), ids=str)
 async def test_a_read(failure: Failure[Any], place: Place, client: httpx.AsyncClient) -> None:
     await failure.make(place)
-    place.watch("connection")
+    place.watch("rows")
     answer = await client.get("/items/1")
     assert place.attempts == failure.attempts
     assert (answer.status_code, answer.headers.get("retry-after")) == failure.answer

@@ -12,7 +12,7 @@ from app.databases import BaseReader
 from app.pools import replica
 from app.pools.postgres import Connection
 from app.pools.replica import position
-from app.replication.middleware import given
+from app.replication.requests import given
 from app.users.models import User
 from dev.servers.postgres import start, stop
 from tests.replication.conftest import Cluster, configure, replica_pool
