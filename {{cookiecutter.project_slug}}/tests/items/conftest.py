@@ -1,5 +1,6 @@
 """What tests of items share."""
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,6 +11,9 @@ from app.pools.postgres import Connection
 from tests.database.fixtures import clock, hasty, observer, proxy
 
 __all__ = ["clock", "hasty", "observer", "proxy"]
+
+# Every test opens the pool, few need more of it.
+os.environ.setdefault("ASYNCPG__MIN_SIZE", "1")
 
 
 @pytest.fixture(autouse=True)
