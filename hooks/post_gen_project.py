@@ -39,7 +39,9 @@ OWNED_BY = [
         [
             "alembic.ini",
             "app/budget",
+            "compose.pgbouncer.yaml",
             "database.mk",
+            "deploy/kubernetes/components/database",
             "app/pools/holds.py",
             "app/pools/postgres.py",
             "dev/samples",
@@ -53,6 +55,7 @@ OWNED_BY = [
         [
             "app/external",
             "app/pools/aiohttp.py",
+            "deploy/kubernetes/components/aiohttp",
             "dev/servers/upstream.py",
             "tests/external",
         ],
@@ -63,6 +66,8 @@ OWNED_BY = [
             "app/analytics",
             "app/pools/replica.py",
             "app/replication",
+            "compose.replica.yaml",
+            "deploy/kubernetes/components/replica",
             "tests/replication",
         ],
     ),
@@ -73,8 +78,13 @@ OWNED_BY = [
             "app/monitoring",
             "app/pools_page",
             "compose.monitoring.yaml",
+            "deploy/kubernetes/components/monitoring",
+            "deploy/kubernetes/components/monitoring-database",
+            "deploy/kubernetes/components/monitoring-http",
+            "dev/alert_rules.py",
             "dev/servers/pools_page.py",
             "monitoring",
+            "monitoring.mk",
             "tests/database/health",
             "tests/monitoring",
             "tests/pools_page",
@@ -85,6 +95,7 @@ OWNED_BY = [
         DATABASE,
         [
             "app/database_health",
+            "deploy/kubernetes/components/monitoring-database",
             "monitoring/alerts/database.yml",
             "monitoring/alerts_test/database.yml",
             "monitoring/dashboards/database.json",
@@ -94,6 +105,7 @@ OWNED_BY = [
     (
         ("aiohttp_pool",),
         [
+            "deploy/kubernetes/components/monitoring-http",
             "monitoring/alerts/http.yml",
             "monitoring/alerts_test/http.yml",
             "monitoring/dashboards/http.json",

@@ -18,7 +18,7 @@ WORDS = {
     ("sqlalchemy_pool", "multi_db"): r"\busers\b|\bAsyncSession\b|PRIMARY__|/users",
     ("asyncpg_pool",): r"ASYNCPG__|/items|app[./]items|pools[./]asyncpg",
     ("aiohttp_pool",): r"aiohttp|webhook|/external|upstream",
-    ("multi_db",): r"replica|analytics",
+    ("multi_db",): r"(?<!min)(?<!max)replica|analytics",  # those are Kubernetes' words
     ("monitoring",): r"prometheus|grafana|/metrics|/health/db|dashboard|app[./]monitoring",
     ("sqlalchemy_pool", "asyncpg_pool", "multi_db"): (
         r"postgres|sqlalchemy|asyncpg|alembic|migrat|\bDATABASE_URL|/health/db"

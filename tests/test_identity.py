@@ -24,7 +24,7 @@ KNOWN_TAG = re.compile(
     r"""\s*\#\ \{%\ (
         if\ (cookiecutter\.\w+|\ or\ |\ and\ |not\ |[()])+
         | endif
-        | filter(\ replace\("[^"]+",\ cookiecutter\.\w+\)(\ \|(?!\ %))?)+
+        | filter(\ replace\("[^"]+",\ cookiecutter\.[\w.]+\)(\ \|(?!\ %))?)+
         | endfilter
         | include\ "licenses/"\ ~\ cookiecutter\.license
     )\ %\}\n""",

@@ -45,12 +45,12 @@ class BaseReader:
         async def read() -> Sequence[Row[*Ts]]:
             source = self._pool.source(self._after)
             try:
-                return await source.rows(statement, parameters)
+                return await source.rows(statement, parameters, after=self._after)
             except PoolError:
                 stand_in = self._pool.source(self._after)
                 if stand_in is source:
                     raise
-            return await stand_in.rows(statement, parameters)
+            return await stand_in.rows(statement, parameters, after=self._after)
 
         return await self._retry.transaction(read, idempotent=True)
 

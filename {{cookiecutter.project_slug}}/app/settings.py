@@ -87,6 +87,17 @@ class Settings(BaseSettings):
         examples=["postgresql://user:password@localhost:5432/database"],
         json_schema_extra={"section": "databases"},
     )
+    database_url_file: postgres.UrlFile | None = Field(
+        None,
+        description="A file with that URL, instead of the variable. It is read again for each "
+        "connection, so that a new password needs no restart.",
+        json_schema_extra={"section": "databases"},
+    )
+    database_pgbouncer: bool = Field(
+        False,
+        description="Whether PgBouncer in transaction mode is at that URL; see `…__PGBOUNCER`.",
+        json_schema_extra={"section": "databases"},
+    )
     web_concurrency: int = Field(
         1,
         ge=1,

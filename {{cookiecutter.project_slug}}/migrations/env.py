@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app import __title__
-from app.pools.postgres import DatabaseUrl, dsn
+from app.pools.postgres import DatabaseUrl, UrlFile, dsn, read_url
 from app.settings import Settings
 
 APP = Path(__file__).parent.parent / "app"
@@ -26,6 +26,7 @@ metadata: list[MetaData] = [
 
 class Database(BaseModel):
     url: DatabaseUrl | None = None
+    url_file: UrlFile | None = None
 
 
 class Databases(BaseSettings):
@@ -34,16 +35,21 @@ class Databases(BaseSettings):
     model_config = Settings.model_config
 
     database_url: DatabaseUrl | None = None
+    database_url_file: UrlFile | None = None
     primary: Database = Database()
     asyncpg: Database = Database()
 
     @property
     def url(self) -> DatabaseUrl:
-        pool = self.primary if "primary" in Settings.model_fields else self.asyncpg
-        url = pool.url or self.database_url
-        if url is None:
-            raise SystemExit("DATABASE_URL is not set: set it to the database to migrate.")
-        return url
+        name = "primary" if "primary" in Settings.model_fields else "asyncpg"
+        pool: Database = getattr(self, name)
+        common = Database(url=self.database_url, url_file=self.database_url_file)
+        for variable, given in ((f"{name.upper()}__URL", pool), ("DATABASE_URL", common)):
+            if given.url_file:
+                return read_url(given.url_file, f"{variable}_FILE")
+            if given.url:
+                return given.url
+        raise SystemExit("DATABASE_URL is not set: set it to the database to migrate.")
 
 
 def is_modelled(name: str | None, kind: str, _: object) -> bool:

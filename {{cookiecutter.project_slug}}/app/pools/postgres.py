@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import cycle, pairwise
 from math import inf
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
+import structlog
 from pydantic import AfterValidator, Field, FilePath, SecretStr
 
 from app.pools import sockets
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 else:
     Connection = asyncpg.Connection
+
+log = structlog.get_logger(__name__)
 
 # Connections that were opened together are not all replaced together.
 JITTER = 0.1
@@ -87,6 +91,17 @@ def checked_url(url: SecretStr) -> SecretStr:
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(checked_url)]
+UrlFile: TypeAlias = FilePath
+
+
+def read_url(file: Path, variable: str) -> SecretStr:
+    """The URL in a file. Raises ValueError, which names the variable that names the file."""
+    try:
+        return checked_url(SecretStr(file.read_text().strip()))
+    except OSError as error:
+        raise ValueError(f"{variable}: the file cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{variable}: what is in the file {error}") from None
 
 
 def dsn(url: SecretStr) -> str:
@@ -166,6 +181,11 @@ class DatabaseSettings(PoolSettings):
         None,
         description="Where the database is. Default: `DATABASE_URL`, so that one variable will do.",
     )
+    url_file: UrlFile | None = Field(
+        None,
+        description="A file with the URL, instead of the variable. It is read again for each "
+        "connection, so that a new password needs no restart.",
+    )
     ping_after_idle: float = Field(
         30,
         ge=0,
@@ -219,7 +239,8 @@ class DatabaseSettings(PoolSettings):
         False,
         description="Whether PgBouncer in transaction mode is in between. Then no session state is "
         "relied on: all work is in transactions, without prepared statements that are kept, and "
-        "timeouts are set by `ALTER ROLE … SET` instead.",
+        "timeouts are set by `ALTER ROLE … SET` instead. Default: `DATABASE_PGBOUNCER`, with the "
+        "URL.",
     )
     ssl_ca: FilePath | None = Field(
         None,
@@ -249,13 +270,20 @@ class DatabaseSettings(PoolSettings):
         """Seconds that a connection lives; each kind of pool has its own name for it."""
 
     def complete(self, name: str, settings: Mapping[str, Any]) -> None:
-        if self.inherits_url and self.url is None:
-            self.url = settings["database_url"]
-            if self.url is None:
+        variable = f"{name}__URL".upper()
+        if self.inherits_url and not (self.url or self.url_file):
+            variable = "DATABASE_URL"
+            self.url, self.url_file = settings["database_url"], settings["database_url_file"]
+            self.pgbouncer = self.pgbouncer or settings["database_pgbouncer"]
+            if not (self.url or self.url_file):
                 raise ValueError(
                     "DATABASE_URL is not set: set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
                     f" (or set {name.upper()}__URL)"
                 )
+        if self.url_file:
+            if self.url:
+                raise ValueError(f"{variable} and {variable}_FILE are both set: remove one of them")
+            self.url = read_url(self.url_file, f"{variable}_FILE")
         self._processes = settings["web_concurrency"] * settings["instances"]
         self.timeouts(name, settings["request_deadline"])
 
@@ -417,6 +445,7 @@ class Connections:
         self.server: Server | None = None
         """The server, once it has answered; unknown behind PgBouncer, which shares connections."""
         self._siblings = siblings
+        self._url_file = settings.url_file
         self._attempts = attempts(dsn(settings.url))
         # What one of them cannot reach, by its URL or its CA, is no news of the others' server.
         self._way = (self._attempts, settings.ssl_ca)
@@ -520,10 +549,22 @@ class Connections:
         return connection
 
     async def _connect(self, seconds: float, arguments: dict[str, Any]) -> TrackedConnection:
-        """Try one host after the other, each for its share of the time that is left."""
         end = monotonic() + seconds
-        for tried, (dsn, attribute, limit) in enumerate(self._attempts, 1):
-            left = len(self._attempts) - tried
+        hosts = self._hosts()
+        while True:
+            try:
+                return await self._connect_to(hosts, end, arguments)
+            except REFUSALS:
+                # The password may have changed on the way.
+                if hosts == (hosts := self._hosts()):
+                    raise
+
+    async def _connect_to(
+        self, hosts: list[Attempt], end: float, arguments: dict[str, Any]
+    ) -> TrackedConnection:
+        """Try one host after the other, each for its share of the time that is left."""
+        for tried, (dsn, attribute, limit) in enumerate(hosts, 1):
+            left = len(hosts) - tried
             share = (end - monotonic()) / (left + 1)
             arguments |= {"target_session_attrs": attribute, "timeout": min(limit, share)}
             try:
@@ -534,6 +575,15 @@ class Connections:
             else:
                 return connection
         raise AssertionError("every URL has a host")
+
+    def _hosts(self) -> list[Attempt]:
+        """What to try, with the password that the URL's file has now."""
+        if self._url_file:
+            try:
+                self._attempts = attempts(dsn(read_url(self._url_file, self.name)))
+            except ValueError as error:
+                log.warning("URL not read again", pool=self.name, error=str(error))
+        return self._attempts
 
     def _forget(self, connection: TrackedConnection) -> None:
         self._live.discard(connection)

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import structlog
 from pydantic import Field
-from sqlalchemy import Row, Select, Text, case, func, select
+from sqlalchemy import Connection, Row, Select, Text, case, func, select
 from starlette.datastructures import State
 
 from app.pools.base import Pool, PoolError, Service
-from app.pools.postgres import Seconds
+from app.pools.postgres import DatabaseUrl, Seconds
 from app.pools.sqlalchemy import SQLAlchemyPool, SQLAlchemySettings, Ts, open_pool
 
 log = structlog.get_logger(__name__)
@@ -50,6 +50,11 @@ class ReplicaSettings(SQLAlchemySettings):
     waits_for_server: ClassVar[bool] = False
     roles = ("reader",)
 
+    url: DatabaseUrl | None = Field(
+        None,
+        description="Where the replica is, or several that share a name. Default: none, and the "
+        "primary serves its reads.",
+    )
     pool_size: int = Field(
         30,
         ge=1,
@@ -82,6 +87,10 @@ class AnalyticsSettings(SQLAlchemySettings):
     read_only: ClassVar[bool] = True
     roles = ("analyst",)
 
+    url: DatabaseUrl | None = Field(
+        None,
+        description="Where the analytics database is. Default: none, and the primary serves it.",
+    )
     pool_size: int = Field(
         5,
         ge=1,
@@ -102,6 +111,10 @@ def position(lsn: str) -> int:
     """A position in the write-ahead log as a number. Raises ValueError for what is none."""
     high, low = lsn.split("/")
     return (int(high, 16) << 32) | int(low, 16)
+
+
+class Behind(Exception):
+    """A server has not replayed as much as is asked for."""
 
 
 class ReplicaPool(SQLAlchemyPool):
@@ -131,6 +144,11 @@ class ReplicaPool(SQLAlchemyPool):
         is_fresh = after is None or after <= self._replayed
         return self if self.is_in and is_fresh else self._primary
 
+    def _check(self, connection: Connection, after: int) -> None:
+        # The server of the last look may be another one, where several share a name.
+        if position(connection.execute(REPLAYED).scalar_one()) < after:
+            raise Behind
+
     async def note_write(self, state: State) -> None:
         """Remember how far the log was after a write; not knowing sends readers to the primary."""
         state.written = END_OF_LOG
@@ -139,10 +157,16 @@ class ReplicaPool(SQLAlchemyPool):
             state.written = position(written)
 
     async def rows(
-        self, statement: Select[*Ts], parameters: Mapping[str, object] | None = None
+        self,
+        statement: Select[*Ts],
+        parameters: Mapping[str, object] | None = None,
+        *,
+        after: int | None = None,
     ) -> Sequence[Row[*Ts]]:
         try:
-            return await super().rows(statement, parameters)
+            return await super().rows(statement, parameters, after=after)
+        except Behind:
+            return await self._primary.rows(statement, parameters)
         except PoolError as error:
             if self.connections.breaker.is_tripped:
                 self._leave(str(error))

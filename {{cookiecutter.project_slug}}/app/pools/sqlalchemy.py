@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVarTuple
 from uuid import uuid4
 
 from pydantic import Field
-from sqlalchemy import Row, Select, event, text
+from sqlalchemy import Connection, Row, Select, event, text
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import (
@@ -206,15 +206,22 @@ class SQLAlchemyPool:
         )
 
     async def rows(
-        self, statement: Select[*Ts], parameters: Mapping[str, object] | None = None
+        self,
+        statement: Select[*Ts],
+        parameters: Mapping[str, object] | None = None,
+        *,
+        after: int | None = None,
     ) -> Sequence[Row[*Ts]]:
         """The rows of a statement that reads: one round trip, which sees what is committed.
 
-        Raises PoolTimeout, PoolFull, Unavailable, Contended or TimedOut.
+        They are as of `after`, a position in the log, at least. Raises PoolTimeout, PoolFull,
+        Unavailable, Contended or TimedOut.
         """
 
         def read() -> Sequence[Row[*Ts]]:
             with self.engine.sync_engine.connect() as connection:
+                if after is not None:
+                    self._check(connection, after)
                 return connection.execute(statement, parameters).all()
 
         note_taker()
@@ -241,6 +248,9 @@ class SQLAlchemyPool:
     def source(self, after: int | None) -> "SQLAlchemyPool":
         """Which pool a read goes to; there is one copy of the data, and it is always fresh."""
         return self
+
+    def _check(self, connection: Connection, after: int) -> None:
+        """See that a connection's server has the log up to there; the primary has all of it."""
 
     async def note_write(self, state: State) -> None:
         """Hear of a write of the request with this state; there is nobody to tell."""

@@ -76,13 +76,13 @@ class Place:
                 raise
 
         @asynccontextmanager
-        async def taken(*args: object) -> AsyncIterator[object]:
-            async with attempt(), take(*args) as it:
+        async def taken(*args: object, **options: object) -> AsyncIterator[object]:
+            async with attempt(), take(*args, **options) as it:
                 yield it
 
-        async def called(*args: object) -> object:
+        async def called(*args: object, **options: object) -> object:
             async with attempt():
-                return await take(*args)
+                return await take(*args, **options)
 
         setattr(self.pool, method, called if iscoroutinefunction(take) else taken)
 

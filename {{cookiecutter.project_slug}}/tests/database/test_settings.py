@@ -1,5 +1,7 @@
 """URLs and timeouts of databases."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
@@ -40,6 +42,44 @@ def test_a_pool_may_have_a_url_of_its_own(monkeypatch: pytest.MonkeyPatch, name:
     monkeypatch.setenv(f"{name}__URL", "postgres://elsewhere/db")
     _, pool = first_pool(Settings())
     assert pool.url == SecretStr("postgres://elsewhere/db")
+
+
+@pytest.mark.parametrize("pool", ["", "the first pool's"])
+def test_a_url_and_a_file_with_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, pool: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://elsewhere/db")
+    variable = f"{name}__URL" if pool else "DATABASE_URL"
+    monkeypatch.setenv(variable, "postgresql://here/db")
+    monkeypatch.setenv(f"{variable}_FILE", str(file))
+    sentence = f"{variable} and {variable}_FILE are both set: remove one of them."
+    assert sentence in refusal().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "DATABASE_URL_FILE: what is in the file is not a URL"),
+        ("mysql://u:secret@h/d", "DATABASE_URL_FILE: what is in the file has the scheme mysql://"),
+    ],
+)
+def test_a_file_without_a_url(
+    monkeypatch: pytest.MonkeyPatch, text: str, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "url"
+    file.write_text(text)
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(file))
+    sentence = refusal()
+    assert sentence.startswith(said)
+    assert "secret" not in sentence
+
+
+def test_a_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("DATABASE_URL_FILE", "/nowhere/url")
+    assert "DATABASE_URL_FILE does not fit: path does not point to a file" in refusal()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from app.users.models import User
 from dev.servers.postgres import execute, server
 from tests.database.servers import directory_of
 from tests.replication.servers import replica_of
+from tests.waiting import until
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,22 @@ def create_users() -> str:
     return str(CreateTable(table).compile(dialect=dialect))
 
 
+async def has_users(url: str) -> None:
+    """Wait until a replica has the table."""
+    connection = await asyncpg.connect(url)
+
+    async def is_there() -> bool:
+        return bool(await connection.fetchval("SELECT to_regclass('users') IS NOT NULL"))
+
+    await until(is_there)
+    await connection.close()
+
+
 @contextmanager
 def new_cluster() -> Iterator[Cluster]:
     with server() as primary, replica_of(primary) as replica:
         asyncio.run(execute(primary, create_users()))
+        asyncio.run(has_users(replica))
         yield Cluster(primary, replica)
 
 

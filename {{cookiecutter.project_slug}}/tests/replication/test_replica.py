@@ -11,7 +11,7 @@ from sqlalchemy import select
 from app.databases import BaseReader
 from app.pools import replica
 from app.pools.postgres import Connection
-from app.pools.replica import position
+from app.pools.replica import END_OF_LOG, position
 from app.replication.requests import given
 from app.users.models import User
 from dev.servers.postgres import start, stop
@@ -58,6 +58,25 @@ async def test_without_its_token_it_may_not(client: httpx.AsyncClient) -> None:
         return (await client.get(path)).status_code == 200
 
     await until(is_replayed)
+
+
+async def test_a_server_that_is_not_the_one_of_the_last_look_is_asked_itself(
+    app: FastAPI,
+    client: httpx.AsyncClient,
+    on_replica: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where several replicas share a name, and another one has replayed all of the log."""
+    monkeypatch.setattr(replica, "LOOK_EVERY", 60)
+    await replica_pool(app).look()  # the last
+    await on_replica.execute("SELECT pg_wal_replay_pause()")
+    created = await create(client, 0)
+    replica_pool(app)._replayed = END_OF_LOG
+    path = f"/users/{created.json()['id']}"
+    assert (await client.get(path)).status_code == 200
+    client.cookies.clear()
+    assert (await client.get(path)).status_code == 404
+    await on_replica.execute("SELECT pg_wal_replay_resume()")
 
 
 @pytest.mark.parametrize("token", ["", "0", "x/y", "0/123456789", "-1/0", "0/0" * 1000])
