@@ -29,7 +29,7 @@ VARIANTS := build/unmonitored build/sqlalchemy build/asyncpg
 COOKIECUTTER = $(BIN)/cookiecutter --config-file build/cookiecutter.yaml --no-input
 BENCHMARKS ?= routes overload scaling batch
 
-.PHONY: help check fix test test-fast test-services faults faults-long soak demo bench service requirements clean
+.PHONY: help check fix test test-fast test-services test-newest test-lowest faults faults-long soak demo bench service requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 - \2/p' $(MAKEFILE_LIST)
@@ -45,14 +45,20 @@ fix: .venv/dev ## repair what can be repaired: lint and formatting
 
 test: check ## everything that CI runs: check, and every combination rendered, installed, tested, started
 	@$(foreach pair,$(MISSING),echo "$(firstword $(subst :, ,$(pair))) is not installed: $(lastword $(subst :, ,$(pair))) is left out.";)
-	@$(PYTEST) -m "not faults and not plain"
+	@$(PYTEST) -m "not faults and not plain and not versions"
 	@$(if $(filter prometheus:%,$(MISSING)),echo "prometheus is not installed: faults that watch the clock are left out.",$(FAULTS))
 
 test-fast: .venv/dev ## rendering, refusals, identity: about a minute
 	@$(PYTEST) -m "not services"
 
 test-services: .venv/dev ## every combination installed, tested and started: minutes
-	@$(PYTEST) -m "services and not faults and not plain"
+	@$(PYTEST) -m "services and not faults and not plain and not versions"
+
+test-newest: .venv/dev ## every combination with the newest versions of what it depends on, by each Python: an hour
+	@RESOLUTION=highest PYTHONS="$(PYTHONS)" $(PYTEST) -m versions
+
+test-lowest: .venv/dev ## the same with the lowest versions that are allowed
+	@RESOLUTION=lowest-direct PYTHONS="$(PYTHONS)" $(PYTEST) -m versions
 
 faults: .venv/dev ## outages, kills, overload and ends, made on a real service: a table of what it does, and of what others do
 	@$(ALL_FAULTS)
@@ -60,7 +66,7 @@ faults: .venv/dev ## outages, kills, overload and ends, made on a real service: 
 
 faults-long: .venv/dev ## the same with outages of two minutes; five times, then written to the documents
 	@rm -rf build/faults
-	@for round in 1 2 3 4 5; do OUTAGE=120 $(ALL_FAULTS) || exit; done
+	@for round in 1 2 3 4 5; do OUTAGE=120 $(ALL_FAULTS) || failed=yes; done; test -z "$$failed"
 	@$(BIN)/python -m pytest -m plain --capture=no --quiet
 	@cd tests && ../$(BIN)/python -m faults.publish
 

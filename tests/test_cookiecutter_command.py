@@ -1,5 +1,6 @@
 """What users type: `cookiecutter` from a git URL, on a terminal, replayed, and `cruft`."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from combinations import CHOICES, QUESTIONS, SETTINGS, TOGGLES
+from combinations import CHOICES, EVERYTHING, QUESTIONS, SETTINGS, TOGGLES, Answers
 from project import Project
 
 PROMPTS = SETTINGS["__prompts__"]
@@ -126,12 +127,20 @@ def test_every_prompt_typed_then_replayed(
     assert contents(typed.path) == first
 
 
+ASYNCPG_ALONE = dict.fromkeys(EVERYTHING, False) | {"asyncpg_pool": True}
+
+
 @pytest.mark.posix
+@pytest.mark.parametrize(
+    "answers", [{}, EVERYTHING, ASYNCPG_ALONE], ids=["default", "everything", "asyncpg"]
+)
 def test_a_project_is_updated_with_cruft(
-    repository: Repository, home: dict[str, str], here: Path
+    repository: Repository, home: dict[str, str], here: Path, answers: Answers
 ) -> None:
+    """Over two commits of the template; what was edited stays, what was not chosen stays away."""
     cruft = (sys.executable, "-m", "cruft")
-    Project(here, {}, home).run(*cruft, "create", repository.url, "--no-input")
+    given = ("--extra-context", json.dumps(answers))
+    Project(here, {}, home).run(*cruft, "create", repository.url, "--no-input", *given)
     project = Project(here / "pooled-service", {}, home)
     project.run("git", "init", "--quiet")
     with (project.path / "README.md").open("a", encoding="utf-8") as readme:
@@ -142,14 +151,14 @@ def test_a_project_is_updated_with_cruft(
     service = Project(repository.path / SERVICE, {}, home)
     _, _, body = service.read("README.md").partition("\n")
     (service.path / "README.md").write_text(f"# A new title\n{body}", encoding="utf-8")
-    (service.path / "app" / "added.py").write_text('"""Added by the template."""\n')
     repository.commit("second")
+    (service.path / "app" / "added.py").write_text('"""Added by the template."""\n')
+    repository.commit("third")
     project.run(*cruft, "update", "--skip-apply-ask")
 
     updated = project.read("README.md")
     assert updated.startswith("# A new title\n")
     assert updated.endswith("\nA local edit.\n")
     assert project.read("app/added.py") == '"""Added by the template."""\n'
-    # What was not chosen has not come back.
-    assert not (project.path / "app" / "items").exists()
+    assert (project.path / "app" / "items").exists() == answers.get("asyncpg_pool", False)
     project.run(*cruft, "check")

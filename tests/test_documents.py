@@ -1,11 +1,13 @@
-"""Figures in the documents are those that were measured."""
+"""Figures in the documents are those that were measured; links lead where they say."""
 
 import json
+import re
 from types import ModuleType
 
 import pytest
 
 from faults import publish as faults
+from guide import GUIDE, LINK, linked
 from working_tree import ROOT
 
 
@@ -13,3 +15,15 @@ from working_tree import ROOT
 def test_they_are_as_they_were_written(of: ModuleType) -> None:
     for name, text in of.documents(json.loads(of.KEPT.read_text(encoding="utf-8"))).items():
         assert (ROOT / name).read_text(encoding="utf-8") == text, name
+
+
+def test_the_guide_leads_to_what_it_quotes() -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    assert len(LINK.findall(text)) > 30
+    assert linked(text) == text, "run `python tests/guide.py`"
+
+
+def test_the_version_is_that_of_the_changelog() -> None:
+    version = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["__version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", changelog, re.MULTILINE)[0] == version

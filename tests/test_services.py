@@ -136,7 +136,9 @@ def replace(old: Path, new: Path) -> None:
 def install(bake: Bake, workshop: Path) -> Install:
     """Generate a project and install it into an environment of its own, instead of the last."""
 
-    def install(python: str | None = None, **answers: object) -> Installed:
+    def install(
+        python: str | None = None, resolution: str = "highest", **answers: object
+    ) -> Installed:
         baked = bake(**answers)
         project = Project(
             workshop / "project",
@@ -153,7 +155,7 @@ def install(bake: Bake, workshop: Path) -> Install:
         )
         replace(project.path, baked.path)
         project.run(*UV, "venv", "--quiet", "--python", python or sys.executable)
-        project.run(*UV, "sync", "--quiet")
+        project.run(*UV, "sync", "--quiet", "--resolution", resolution)
         return Installed(project, project.path / ".venv" / "bin" / "python")
 
     return install
@@ -183,6 +185,24 @@ def test_service(install: Install, answers: Answers) -> None:
 
 
 DATABASE = ("sqlalchemy_pool", "asyncpg_pool", "multi_db")
+ALONE = [
+    dict.fromkeys(EVERYTHING, False) | {toggle: True} for toggle in ("asyncpg_pool", "aiohttp_pool")
+]
+
+
+@pytest.mark.parametrize("answers", [EVERYTHING, *ALONE], ids=label)
+def test_without_the_examples(install: Install, answers: Answers) -> None:
+    """`make test-newest` takes them out of every combination."""
+    installed = install(**answers)
+    installed.project.run("make", "remove-examples")
+    installed.check()
+    with (
+        servers(installed.project, installed.python) as variables,
+        serving(installed.project, installed.python, variables) as service,
+    ):
+        assert service.call("GET", "/health/ready").status == 200
+        paths = service.call("GET", "/openapi.json").json["paths"]
+        assert paths.keys() <= {"/health/live", "/health/ready", "/health/db", "/metrics"}
 
 
 def test_settings_as_they_are_seen_from_outside(install: Install) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app import shutdown
+from app import internal, shutdown
 from app.parts import modules
 from app.pools.base import Pool
 
@@ -27,5 +27,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         app.state.pools = list(opened.values())
         for module in modules("background"):
             await stack.enter_async_context(module.running(app))
+        await stack.enter_async_context(
+            internal.listening(app, app.state.settings.internal_address)
+        )
         stack.push_async_callback(app.state.leftovers.settle, shutdown.LEFTOVERS * grace)
         yield {role: pool for pool in opened.values() for role in (pool.name, *pool.roles)}

@@ -9,7 +9,7 @@ import gc
 
 from fastapi import FastAPI
 
-from app import __title__, __version__, body_limit, deadline, errors, health, logs
+from app import __title__, __version__, body_limit, deadline, errors, health, internal, logs
 from app.lifespan import lifespan
 from app.parts import modules
 from app.retry import Retry
@@ -41,6 +41,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # A request tries one route after another: the busiest come first.
     for module in (*modules("routes"), *modules("operations"), health):
         app.include_router(module.router)
+    if settings.internal_address:
+        paths = [route.path for module in modules("operations") for route in module.router.routes]
+        inside = [*paths, app.docs_url, app.redoc_url, app.openapi_url]
+        app.add_middleware(internal.Doors, address=settings.internal_address, inside=inside)
     app.add_middleware(body_limit.BodyLimit, limit=settings.max_body_size)
     app.add_middleware(
         deadline.Deadline, seconds=settings.request_deadline, leftovers=app.state.leftovers

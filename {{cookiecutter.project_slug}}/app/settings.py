@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from app import __title__, __version__
+from app import __title__, __version__, internal
 from app.pools import (
     # {% if cookiecutter.aiohttp_pool %}
     aiohttp as aiohttp_pool,
@@ -63,6 +63,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Bytes of a request's body; a longer one is answered with 413. 10 MiB are more "
         "than a form or a batch needs, and bound the memory that requests take.",
+    )
+    internal_address: internal.Address | None = Field(
+        None,
+        description="Where alone `/docs` and what those ask for who run the service is answered, "
+        "such as `0.0.0.0:9000`. Default: where everything is, so that one port will do.",
+        examples=["0.0.0.0:9000"],
     )
     retry: RetrySettings = RetrySettings()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

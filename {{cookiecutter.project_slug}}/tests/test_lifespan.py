@@ -18,6 +18,7 @@ class StubSettings:
     """Settings whose pools write down what happens to them."""
 
     shutdown_grace = 1.0
+    internal_address = None
 
     def __init__(self, *names: str) -> None:
         self.names = names

@@ -1,5 +1,7 @@
 """Failures made on a real server, and what the service is to make of each."""
 
+# Needs the examples.
+
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress

@@ -1,5 +1,7 @@
 """A load of reads, and the lowest that the figures of pools ever were."""
 
+# Needs the examples.
+
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence

@@ -1,5 +1,7 @@
 """The tables' history can be walked in both directions and ends where the models are."""
 
+# Needs the examples.
+
 import asyncio
 import io
 

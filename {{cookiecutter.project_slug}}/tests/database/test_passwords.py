@@ -1,5 +1,7 @@
 """A password that changes while the service runs, which reads its URL from a file."""
 
+# Needs the examples.
+
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,5 +1,7 @@
 """A real server that is restarted under load, shuts down, refuses the service, or is not there."""
 
+# Needs the examples.
+
 import asyncio
 from collections.abc import Callable
 from functools import partial

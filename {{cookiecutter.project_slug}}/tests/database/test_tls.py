@@ -1,5 +1,7 @@
 """The server's certificate is verified where that is asked for, and nobody else is trusted."""
 
+# Needs the examples.
+
 import asyncio
 import ssl
 from collections.abc import AsyncIterator

@@ -3,6 +3,8 @@
 mypy refuses an `ignore` that has nothing to ignore, so each is an error that has to be there.
 """
 
+# Needs the examples.
+
 from sqlalchemy import insert, select
 
 from app.analytics.queries import user_figures

@@ -1,5 +1,7 @@
 """A primary with a streaming replica, and the service on both."""
 
+# Needs the examples.
+
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager

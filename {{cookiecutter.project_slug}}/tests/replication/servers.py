@@ -1,5 +1,7 @@
 """A streaming replica of one of our own servers."""
 
+# Needs the examples.
+
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager

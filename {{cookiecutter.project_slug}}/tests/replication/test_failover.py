@@ -1,5 +1,7 @@
 """The primary is gone, its replica is promoted, and writes go on there."""
 
+# Needs the examples.
+
 import asyncio
 from collections.abc import Iterator
 from time import monotonic

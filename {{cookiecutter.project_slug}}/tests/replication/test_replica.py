@@ -1,5 +1,7 @@
 """A replica that lags, dies and comes back, and clients who read their own writes."""
 
+# Needs the examples.
+
 import asyncio
 from collections.abc import Iterator
 

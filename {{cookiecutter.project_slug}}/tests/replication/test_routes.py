@@ -1,5 +1,7 @@
 """Which database serves what."""
 
+# Needs the examples.
+
 import asyncio
 from collections.abc import Iterator
 

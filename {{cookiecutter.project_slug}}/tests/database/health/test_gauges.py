@@ -1,5 +1,7 @@
 """Whatever happens, the gauges say what the server says."""
 
+# Needs the examples.
+
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,0 +1,32 @@
+"""Every accepted answer set with the newest or the lowest versions of all that it depends on, and
+without its examples.
+
+By each Python that is there, or those that PYTHONS names. Not a part of `make test`: what was
+released today is no fault of a change. An hour or so.
+"""
+
+import os
+
+import pytest
+
+from combinations import ACCEPTED, Answers, label
+from test_services import PYTHONS, Install, install, workshop
+
+__all__ = ["install", "workshop"]
+
+pytestmark = [pytest.mark.services, pytest.mark.posix, pytest.mark.versions]
+
+NAMED = os.environ.get("PYTHONS", "").split()
+
+
+@pytest.mark.parametrize("version", NAMED or [each for each in PYTHONS if PYTHONS[each]])
+@pytest.mark.parametrize("answers", ACCEPTED, ids=label)
+def test_dependencies(install: Install, answers: Answers, version: str) -> None:
+    python = PYTHONS[version]
+    assert python, f"install Python {version}"
+    # The lowest of what a project names itself: others' lower bounds are not ours to try.
+    installed = install(python, os.environ["RESOLUTION"], python_version=version, **answers)
+    assert installed.run("-V").startswith(f"Python {version}.")
+    installed.check()
+    installed.project.run("make", "remove-examples")
+    installed.check()
