@@ -71,8 +71,8 @@ def main() -> None:
     draw_ratios(
         figure.add_subplot(grid[0, :]), [each for each in measured if isinstance(each, Loaded)]
     )
-    [curve] = [each for each in measured if isinstance(each, Curve)]
-    draw_overload(figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1]), curve)
+    for curve in (each for each in measured if isinstance(each, Curve)):
+        draw_overload(figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1]), curve)
     figure.savefig(PLOT, transparent=True, metadata={"Date": None})
 
 
