@@ -19,7 +19,6 @@ SECONDS = 3
 IDLE = 40  # connections, to see what each costs
 
 BUSY = "SELECT count(*) FROM generate_series(1, 100000) AS n, pg_sleep(0.2)"
-APPLICATION = "memory-of-connections"
 
 
 def with_connections(size: int) -> App:

@@ -1,5 +1,7 @@
 """All SQL of the figures."""
 
+# Goes with the examples.
+
 from sqlalchemy import func, select
 
 from app.analytics.reader import AnalyticsReader

@@ -1,5 +1,7 @@
 """Figures about the users."""
 
+# Goes with the examples.
+
 from fastapi import APIRouter
 
 from app.analytics import queries

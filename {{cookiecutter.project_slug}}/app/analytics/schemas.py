@@ -1,5 +1,7 @@
 """What goes out."""
 
+# Goes with the examples.
+
 from pydantic import BaseModel
 
 

@@ -1,1 +1,3 @@
 """The upstream and the webhook, called through the aiohttp pool."""
+
+# Goes with the examples.

@@ -1,5 +1,7 @@
 """Calls to the upstream and the webhook, and what their failures mean to our own clients."""
 
+# Goes with the examples.
+
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime

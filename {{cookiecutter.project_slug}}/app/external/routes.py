@@ -1,5 +1,7 @@
 """Pass a resource of the upstream on, and send a webhook."""
 
+# Goes with the examples.
+
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response

@@ -1,5 +1,7 @@
 """All SQL about items; each function works on the pool or the connection that it is given."""
 
+# Goes with the examples.
+
 from collections.abc import Sequence
 from typing import ClassVar
 

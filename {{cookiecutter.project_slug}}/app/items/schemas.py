@@ -1,5 +1,7 @@
 """What goes in and out."""
 
+# Goes with the examples.
+
 from typing import Annotated
 
 from pydantic import BaseModel, JsonValue, StringConstraints

@@ -1,1 +1,3 @@
 """Users, kept by the SQLAlchemy pool."""
+
+# Goes with the examples.

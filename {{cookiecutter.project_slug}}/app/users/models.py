@@ -1,5 +1,7 @@
 """The table of users."""
 
+# Goes with the examples.
+
 from datetime import datetime
 from typing import cast
 

@@ -1,5 +1,7 @@
 """All SQL about users; each function works in the session it is given."""
 
+# Goes with the examples.
+
 from typing import ClassVar
 
 from sqlalchemy import bindparam, insert, select

@@ -1,5 +1,7 @@
 """Read a user, create a user, count a visit."""
 
+# Goes with the examples.
+
 from typing import Annotated
 
 from fastapi import APIRouter, Path

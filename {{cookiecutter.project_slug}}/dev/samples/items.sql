@@ -1,1 +1,2 @@
+-- Goes with the examples.
 INSERT INTO items (name, value) VALUES ('first', '{"colour": "green"}');

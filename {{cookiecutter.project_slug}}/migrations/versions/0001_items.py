@@ -1,5 +1,7 @@
 """Create the table of items."""
 
+# Goes with the examples.
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB

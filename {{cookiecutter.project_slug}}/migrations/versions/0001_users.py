@@ -1,5 +1,7 @@
 """Create the table of users."""
 
+# Goes with the examples.
+
 import sqlalchemy as sa
 from alembic import op
 

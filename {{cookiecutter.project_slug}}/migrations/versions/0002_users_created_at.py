@@ -3,6 +3,8 @@
 The default makes this safe while the last release still inserts rows.
 """
 
+# Goes with the examples.
+
 import sqlalchemy as sa
 from alembic import op
 

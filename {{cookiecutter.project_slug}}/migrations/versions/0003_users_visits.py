@@ -1,5 +1,7 @@
 """Count a user's visits."""
 
+# Goes with the examples.
+
 import sqlalchemy as sa
 from alembic import op
 

@@ -1,5 +1,7 @@
 """Join the histories of users and items, so that there is one head again."""
 
+# Goes with the examples.
+
 revision = "0004_users_and_items"
 down_revision = ("0003_users_visits", "0001_items")
 

@@ -1,6 +1,6 @@
 """Failures made on a real server, and what the service is to make of each."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

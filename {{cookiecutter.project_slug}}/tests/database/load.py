@@ -1,6 +1,6 @@
 """A load of reads, and the lowest that the figures of pools ever were."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import asyncio
 import re
@@ -28,6 +28,11 @@ class Load:
 
     statuses: list[int] = field(default_factory=list)
     lowest: int = 0
+
+
+def databases(app: FastAPI) -> list[DatabasePool]:
+    """The open pools of database connections."""
+    return [pool for pool in app.state.pools if isinstance(pool.stats(), DatabaseStats)]
 
 
 def reads(app: FastAPI) -> list[str]:

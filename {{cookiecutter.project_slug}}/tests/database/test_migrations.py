@@ -1,6 +1,6 @@
 """The tables' history can be walked in both directions and ends where the models are."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import asyncio
 import io

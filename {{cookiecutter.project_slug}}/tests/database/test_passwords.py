@@ -1,6 +1,6 @@
 """A password that changes while the service runs, which reads its URL from a file."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import asyncio
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from app.pools.postgres import DatabaseSettings, DatabaseStats
+from app.pools.postgres import DatabaseSettings
 from app.settings import Settings
 from dev.servers.postgres import execute
 from tests.database.fixtures import hasty
-from tests.database.load import DatabasePool, reading, reads
+from tests.database.load import databases, reading, reads
 from tests.database.servers import directory_of, pg_ctl
 from tests.waiting import until
 
@@ -63,10 +63,6 @@ def settings(monkeypatch: pytest.MonkeyPatch, file: Path) -> Settings:
             for lifetime in {"pool_recycle", "max_lifetime"} & set(type(pool).model_fields):
                 setattr(pool, lifetime, 0.05)
     return settings
-
-
-def databases(app: FastAPI) -> list[DatabasePool]:
-    return [pool for pool in app.state.pools if isinstance(pool.stats(), DatabaseStats)]
 
 
 @pytest.mark.usefixtures("hasty")

@@ -1,6 +1,6 @@
 """A real server that is restarted under load, shuts down, refuses the service, or is not there."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import asyncio
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app.pools import breaker
-from app.pools.postgres import DatabaseSettings, DatabaseStats
+from app.pools.postgres import DatabaseSettings
 from app.settings import Settings
 from dev.servers.postgres import execute, start
 from tests.database.failures import changed
 from tests.database.fixtures import connections_of, hasty
-from tests.database.load import DatabasePool, reading, reads
+from tests.database.load import databases, reading, reads
 from tests.database.servers import directory_of, pg_ctl
 from tests.waiting import until
 
@@ -45,10 +45,6 @@ def settings(own_server: str, change: Change) -> Settings:
             pool.url = SecretStr(change(own_server))
             pool.application_name = f"{NAME}/{name}"
     return settings
-
-
-def databases(app: FastAPI) -> list[DatabasePool]:
-    return [pool for pool in app.state.pools if isinstance(pool.stats(), DatabaseStats)]
 
 
 def errors(app: FastAPI, kind: str) -> list[int]:

@@ -1,6 +1,6 @@
 """The server's certificate is verified where that is asked for, and nobody else is trusted."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import asyncio
 import ssl

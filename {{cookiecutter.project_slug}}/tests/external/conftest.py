@@ -1,5 +1,7 @@
 """The service in front of an upstream."""
 
+# Goes with the examples.
+
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Upstreams on loopback: one that answers properly, and one that does whatever a test wants."""
 
+# Goes with the examples.
+
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

@@ -1,5 +1,7 @@
 """The bounds of the pool, and figures that are true whatever happens."""
 
+# Goes with the examples.
+
 import asyncio
 import gzip
 import socket

@@ -1,5 +1,7 @@
 """What is sent again, how often, and when."""
 
+# Goes with the examples.
+
 import asyncio
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime

@@ -1,5 +1,7 @@
 """The upstream passed on, webhooks sent, and what their failures mean."""
 
+# Goes with the examples.
+
 import gzip
 
 import pytest

@@ -1,5 +1,7 @@
 """Certificates are verified, whatever the upstream."""
 
+# Goes with the examples.
+
 import ssl
 from pathlib import Path
 

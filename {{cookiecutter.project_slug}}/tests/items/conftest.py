@@ -1,5 +1,7 @@
 """What tests of items share."""
 
+# Goes with the examples.
+
 import os
 from collections.abc import AsyncIterator
 

@@ -1,5 +1,7 @@
 """The pool: bounded in number, in waiting and in closing; its sessions are set up once."""
 
+# Goes with the examples.
+
 import asyncio
 import logging
 from collections.abc import AsyncIterator

@@ -1,5 +1,7 @@
 """Read an item, store many at once."""
 
+# Goes with the examples.
+
 from typing import Any
 
 import httpx

@@ -3,7 +3,7 @@
 mypy refuses an `ignore` that has nothing to ignore, so each is an error that has to be there.
 """
 
-# Needs the examples.
+# Goes with the examples.
 
 from sqlalchemy import insert, select
 

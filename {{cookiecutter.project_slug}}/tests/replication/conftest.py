@@ -1,6 +1,6 @@
 """A primary with a streaming replica, and the service on both."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -1,6 +1,6 @@
 """A streaming replica of one of our own servers."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import shutil
 from collections.abc import Iterator

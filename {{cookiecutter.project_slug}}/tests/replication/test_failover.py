@@ -1,6 +1,6 @@
 """The primary is gone, its replica is promoted, and writes go on there."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import asyncio
 from collections.abc import Iterator

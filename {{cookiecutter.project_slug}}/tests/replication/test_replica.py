@@ -1,6 +1,6 @@
 """A replica that lags, dies and comes back, and clients who read their own writes."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import asyncio
 from collections.abc import Iterator

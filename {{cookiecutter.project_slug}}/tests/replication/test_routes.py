@@ -1,6 +1,6 @@
 """Which database serves what."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import asyncio
 from collections.abc import Iterator

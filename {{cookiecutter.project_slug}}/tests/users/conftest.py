@@ -1,5 +1,7 @@
 """What tests of users share."""
 
+# Goes with the examples.
+
 from collections.abc import AsyncIterator
 
 import pytest

@@ -1,5 +1,7 @@
 """Every failure is made on a real server: which are retried, what is answered, what is left."""
 
+# Goes with the examples.
+
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any

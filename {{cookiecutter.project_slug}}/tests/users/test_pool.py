@@ -1,5 +1,7 @@
 """The pool: bounded in number, in waiting and in closing; it replaces what is dead."""
 
+# Goes with the examples.
+
 import asyncio
 import logging
 from contextlib import AsyncExitStack

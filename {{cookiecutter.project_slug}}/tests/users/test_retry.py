@@ -1,5 +1,7 @@
 """Transactions run again on a real server: conflicts, a lost COMMIT, a restart."""
 
+# Goes with the examples.
+
 import asyncio
 
 import httpx

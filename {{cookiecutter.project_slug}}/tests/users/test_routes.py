@@ -1,5 +1,7 @@
 """Read a user, create a user."""
 
+# Goes with the examples.
+
 import httpx
 import pytest
 

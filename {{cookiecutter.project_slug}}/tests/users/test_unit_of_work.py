@@ -1,5 +1,7 @@
 """What a session costs, when its work is stored, and what is left when it is stopped."""
 
+# Goes with the examples.
+
 import asyncio
 from collections.abc import AsyncIterator
 

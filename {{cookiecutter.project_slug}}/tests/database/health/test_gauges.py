@@ -1,6 +1,6 @@
 """Whatever happens, the gauges say what the server says."""
 
-# Needs the examples.
+# Goes with the examples.
 
 import asyncio
 from collections.abc import AsyncIterator
