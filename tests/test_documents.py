@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 
+from combinations import CHOICES, QUESTIONS, SETTINGS
 from faults import publish as faults
 from guide import GUIDE, LINK, linked
 from working_tree import ROOT
@@ -21,6 +22,16 @@ def test_the_guide_leads_to_what_it_quotes() -> None:
     text = GUIDE.read_text(encoding="utf-8")
     assert len(LINK.findall(text)) > 30
     assert linked(text) == text, "run `python tests/guide.py`"
+
+
+def test_the_questions_are_shown_as_they_are_asked() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for number, name in enumerate(QUESTIONS, start=1):
+        prompt = SETTINGS["__prompts__"][name]
+        asked = prompt if isinstance(prompt, str) else prompt["__prompt__"]
+        assert f"\n  [{number}/{len(QUESTIONS)}] {asked}" in text
+        for value in CHOICES.get(name, []):
+            assert f" - {prompt[value]}\n" in text
 
 
 def test_the_version_is_that_of_the_changelog() -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 # Seconds after which a client hangs up; far more than any promise.
@@ -47,8 +48,6 @@ class Load:
     """All outcomes so far."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    in_flight: int = 0
-    most_in_flight: int = 0
 
     def since(self, moment: float) -> list[Outcome]:
         return [each for each in self.outcomes if each.started >= moment]
@@ -69,6 +68,14 @@ def quantile(outcomes: list[Outcome], q: float) -> float:
     """Seconds within which this share of the requests was answered."""
     times = sorted(each.seconds for each in outcomes)
     return times[min(len(times) - 1, int(q * len(times)))] if times else 0
+
+
+def most_kept(outcomes: list[Outcome], at_once: float) -> int:
+    """How many were in flight at the same time, each for more than `at_once` seconds by then."""
+    kept = [each for each in outcomes if each.seconds > at_once]
+    begins = [(each.started + at_once, 1) for each in kept]
+    ends = [(each.ended, -1) for each in kept]
+    return max(accumulate(change for _, change in sorted([*begins, *ends])), default=0)
 
 
 async def call(port: int, request: Request, number: int) -> Outcome:
@@ -117,12 +124,7 @@ async def keep_up(
     tasks: set[asyncio.Task[None]] = set()
 
     async def send(request: Request, number: int) -> None:
-        load.in_flight += 1
-        load.most_in_flight = max(load.most_in_flight, load.in_flight)
-        try:
-            load.outcomes.append(await call(port, request, number))
-        finally:
-            load.in_flight -= 1
+        load.outcomes.append(await call(port, request, number))
 
     begun = time.monotonic()
     number = 0
