@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from app.main import create_app
+from app.main import app
 
 
 async def tasks() -> int:
@@ -20,7 +20,6 @@ async def jump(seconds: float) -> None:
     time.time = lambda: clock() + seconds
 
 
-app = create_app()
 app.add_api_route("/tasks", tasks, include_in_schema=False)
 for trouble in (block, jump):
     path = f"/{trouble.__name__}/{{seconds}}"
