@@ -13,7 +13,7 @@ BIN := .venv/bin
 WORKERS = $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 # These are not on every machine; .ci/run installs them. A test that needs one is left out without.
 NEEDED := pgbouncer:tests/faults/test_pgbouncer.py prometheus:tests/test_prometheus.py \
-	chromium:tests/test_pools_page.py
+	prometheus:tests/test_commands.py chromium:tests/test_pools_page.py
 MISSING = $(foreach pair,$(NEEDED),$(if $(shell command -v $(firstword $(subst :, ,$(pair))) 2> /dev/null),,$(pair)))
 WITHOUT = $(foreach pair,$(MISSING),--ignore $(lastword $(subst :, ,$(pair))))
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxschedchunk 1 $(WITHOUT)

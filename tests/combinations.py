@@ -35,3 +35,12 @@ COMBINATIONS = [
 ]
 ACCEPTED = [answers for answers in COMBINATIONS if has_a_pool(answers)]
 REFUSED = [answers for answers in COMBINATIONS if not has_a_pool(answers)]
+
+
+def project_of(answers: Answers) -> Answers:
+    """The toggles that say what is generated: several databases bring SQLAlchemy with them."""
+    return answers | {"sqlalchemy_pool": answers["sqlalchemy_pool"] or answers["multi_db"]}
+
+
+# Those whose projects differ; `test_accepted.py` shows that the others' are the same as theirs.
+DISTINCT = [answers for answers in ACCEPTED if project_of(answers) == answers]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from combinations import ACCEPTED, EVERYTHING, label
+from combinations import ACCEPTED, DISTINCT, EVERYTHING, Answers, label, project_of
 from conftest import Bake
 from project import Project
 
@@ -26,9 +26,19 @@ WORDS = {
 }
 
 
-@pytest.fixture(params=ACCEPTED, ids=label)
+@pytest.fixture(params=DISTINCT, ids=label)
 def project(request: pytest.FixtureRequest, bake: Bake) -> Project:
     return bake(**request.param)
+
+
+@pytest.mark.parametrize("answers", [each for each in ACCEPTED if each not in DISTINCT], ids=label)
+def test_answers_that_give_the_same_project(bake: Bake, answers: Answers) -> None:
+    project, same = bake(**answers), bake(**project_of(answers))
+    assert contents(project) == contents(same)
+
+
+def contents(project: Project) -> dict[str, bytes]:
+    return {file: (project.path / file).read_bytes() for file in project.files()}
 
 
 def test_no_tag_is_left(project: Project) -> None:

@@ -55,8 +55,8 @@ def commands(readme: str) -> set[str]:
 def test_those_of_the_template(tmp_path: Path, template: Path, home: dict[str, str]) -> None:
     named = commands((ROOT / "README.md").read_text(encoding="utf-8"))
     install, generate = "pip install cookiecutter", "cookiecutter gh:ORG/cookiecutter-fastapi-pools"
-    create = "cruft create gh:ORG/cookiecutter-fastapi-pools"
-    in_the_service = {"make dev", "make remove-examples"}
+    create = "cruft create https://github.com/ORG/cookiecutter-fastapi-pools"
+    in_the_service = {"make budget", "make dev", "make migrate", "make settings"}
     others = ELSEWHERE.keys() | ONLY_THERE | in_the_service
     assert named - others == {install, generate, create}
 
@@ -67,8 +67,8 @@ def test_those_of_the_template(tmp_path: Path, template: Path, home: dict[str, s
     shutil.copytree(template, origin)
     for arguments in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "first"]):
         Project(origin, {}, home).run("git", *arguments)
-    with Path(home["COOKIECUTTER_CONFIG"]).open("a") as config:
-        config.write(f'abbreviations:\n  gh: "{(tmp_path / "github").as_uri()}/{{0}}.git"\n')
+    instead = f"url.{(tmp_path / 'github').as_uri()}/.insteadOf"
+    Project(origin, {}, home).run("git", "config", "--global", instead, "https://github.com/")
 
     fresh = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", fresh], check=True)
@@ -104,6 +104,7 @@ def test_those_of_the_service(install: Install) -> None:
     run: dict[str, Callable[[str, Installed], None]] = {
         "make": make_alone,
         "make dev": make_dev,
+        "make settings": in_a_shell,
         "make migrate": with_a_database,
         "make budget": with_a_database,
         '.venv/bin/alembic revision --autogenerate -m "add orders"': with_a_database,
@@ -189,6 +190,7 @@ def traces_arrive(exports: list[str], installed: Installed) -> None:
     ):
         assert given["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://localhost:4318"
         variables |= given | {"OTEL_EXPORTER_OTLP_ENDPOINT": address}
+        variables["PRIMARY__POOL_RECYCLE"] = "0.001"  # so that a read has to connect
         port = free_port()
         log = installed.project.path.with_name("traced.log")
         command = (installed.python, "-m", "uvicorn", "app.main:app", "--port", str(port))

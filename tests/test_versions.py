@@ -1,15 +1,14 @@
-"""Every accepted answer set with the newest or the lowest versions of all that it depends on, and
-without its examples.
+"""Every project with the newest or the lowest versions of what it depends on.
 
-By each Python that is there, or those that PYTHONS names. Not a part of `make test`: what was
-released today is no fault of a change. An hour or so.
+As it is generated and without its examples, by each Python that is there, or those that PYTHONS
+names. Not a part of `make test`: what was released today is no fault of a change.
 """
 
 import os
 
 import pytest
 
-from combinations import ACCEPTED, Answers, label
+from combinations import DISTINCT, Answers, label
 from test_services import PYTHONS, Install, install, workshop
 
 __all__ = ["install", "workshop"]
@@ -20,7 +19,7 @@ NAMED = os.environ.get("PYTHONS", "").split()
 
 
 @pytest.mark.parametrize("version", NAMED or [each for each in PYTHONS if PYTHONS[each]])
-@pytest.mark.parametrize("answers", ACCEPTED, ids=label)
+@pytest.mark.parametrize("answers", DISTINCT, ids=label)
 def test_dependencies(install: Install, answers: Answers, version: str) -> None:
     python = PYTHONS[version]
     assert python, f"install Python {version}"

@@ -9,13 +9,14 @@ from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
 
 import dev
-from app.main import create_app
+from app.main import create_app, spare_collector
 from app.settings import Settings
 
 
 @pytest.fixture(scope="session", autouse=True)
 def variables() -> Iterator[dict[str, str]]:
     """The environment that the servers around the service give it, and no `.env`."""
+    spare_collector()
     with dev.environment(fresh=True) as variables, pytest.MonkeyPatch.context() as patch:
         patch.setitem(Settings.model_config, "env_file", None)
         for name, value in variables.items():

@@ -14,7 +14,8 @@ PRODUCTION = ROOT / "deploy" / "kubernetes" / "production"
 
 
 def read(file: Path) -> list[Document]:
-    return [document for document in yaml.safe_load_all(file.read_text("utf-8")) if document]
+    documents = yaml.load_all(file.read_text("utf-8"), Loader=yaml.CSafeLoader)
+    return [document for document in documents if document]
 
 
 def resources(directory: Path) -> tuple[list[Document], list[Document]]:
