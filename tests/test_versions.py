@@ -1,7 +1,7 @@
 """Every project with the newest or the lowest versions of what it depends on.
 
-As it is generated and without its examples, by each Python that is there, or those that PYTHONS
-names. Not a part of `make test`: what was released today is no fault of a change.
+By each Python that is there, or those that PYTHONS names; and without its examples by that which
+runs the tests. Not a part of `make test`: what was released today is no fault of a change.
 """
 
 import os
@@ -27,5 +27,10 @@ def test_dependencies(install: Install, answers: Answers, version: str) -> None:
     installed = install(python, os.environ["RESOLUTION"], python_version=version, **answers)
     assert installed.run("-V").startswith(f"Python {version}.")
     installed.check()
+
+
+@pytest.mark.parametrize("answers", DISTINCT, ids=label)
+def test_without_the_examples(install: Install, answers: Answers) -> None:
+    installed = install(None, os.environ["RESOLUTION"], **answers)
     installed.project.run("make", "remove-examples")
     installed.check()

@@ -276,9 +276,7 @@ class AiohttpPool:
         call = Call(monotonic())
         try:
             async with (
-                self._host(url) as host,
-                place(host.slots),
-                place(self._slots),
+                self._place(url),
                 self._session.request(
                     method,
                     url,
@@ -321,9 +319,11 @@ class AiohttpPool:
     async def ping(self) -> None:
         """Any answer of the upstream is a sign of life; so is one that came while all are busy."""
         url = str(self.settings.base_url)
-        async with self._host(url) as host:
-            is_busy = any(slots.taken == slots.size for slots in (host.slots, self._slots))
-        if not is_busy:
+        slots = [self._slots]
+        if host := self._hosts.get(key_of(url)):
+            await host.breaker.wait(self.name, patience=0)
+            slots.append(host.slots)
+        if all(each.taken < each.size for each in slots):
             await self.request("HEAD", url)
         elif monotonic() - self._last_answer > self._service.deadline:
             raise Unavailable(self.name, "all connections are busy and no answer came of late")
@@ -365,23 +365,30 @@ class AiohttpPool:
             yield host.slots
 
     @asynccontextmanager
-    async def _host(self, url: str) -> AsyncIterator[Host]:
-        """What is known of the host of a URL, forgotten once there is nothing to know.
+    async def _place(self, url: str) -> AsyncIterator[None]:
+        """A place among those of the URL's host, and one among all.
 
-        Raises NotConnected at once while it is known to be away.
+        Raises NotConnected at once while the host is known to be away. What is known of a host is
+        forgotten once there is nothing to know. Two contexts in one, as each takes its time.
         """
-        parts = urlsplit(url)
-        key = (parts.scheme, parts.netloc)
+        key = key_of(url)
         host = self._hosts.get(key)
         if host is None:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            probe = partial(self._probe, parts.hostname or "", port)
-            slots = self._new_slots(self.settings.limit_per_host)
-            host = self._hosts[key] = Host(slots, Breaker(self.name, probe))
+            host = self._hosts[key] = self._new_host(url)
         host.callers += 1
         try:
             await host.breaker.wait(self.name, patience=0)
-            yield host
+            if not host.slots.take():
+                await host.slots.wait()
+            try:
+                if not self._slots.take():
+                    await self._slots.wait()
+                try:
+                    yield
+                finally:
+                    self._slots.give_back()
+            finally:
+                host.slots.give_back()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             if not isinstance(error, aiohttp.ClientSSLError):  # for which somebody is there
                 host.breaker.trip(NotConnected(self.name, described(error)))
@@ -390,6 +397,12 @@ class AiohttpPool:
             host.callers -= 1
             if not host.callers and not host.breaker.is_tripped:
                 del self._hosts[key]
+
+    def _new_host(self, url: str) -> Host:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        probe = partial(self._probe, parts.hostname or "", port)
+        return Host(self._new_slots(self.settings.limit_per_host), Breaker(self.name, probe))
 
     async def _probe(self, host: str, port: int, seconds: float) -> None:
         try:
@@ -441,14 +454,10 @@ class AiohttpPool:
         return trace
 
 
-@asynccontextmanager
-async def place(slots: Slots) -> AsyncIterator[None]:
-    if not slots.take():
-        await slots.wait()
-    try:
-        yield
-    finally:
-        slots.give_back()
+def key_of(url: str) -> tuple[str, str]:
+    """Its scheme and host."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def described(error: Exception) -> str:
