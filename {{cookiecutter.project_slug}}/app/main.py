@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from app import __title__, __version__, body_limit, deadline, errors, health, internal, logs
 from app.lifespan import lifespan
-from app.parts import modules
+from app.parts import add_routes, modules
 from app.retry import Retry
 from app.settings import Settings, load
 
@@ -40,7 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     # A request tries one route after another: the busiest come first.
     for module in (*modules("routes"), *modules("operations"), health):
-        app.include_router(module.router)
+        add_routes(app, module.router)
     if settings.internal_address:
         paths = [route.path for module in modules("operations") for route in module.router.routes]
         inside = [*paths, app.docs_url, app.redoc_url, app.openapi_url]
