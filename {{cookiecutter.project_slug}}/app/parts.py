@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 
 def modules(name: str) -> Iterator[ModuleType]:
@@ -19,8 +20,11 @@ def add_routes(app: FastAPI, router: APIRouter) -> None:
     """Make a router's routes the application's own.
 
     `app.include_router` looks for the route in the router twice, in each request, and in all that
-    come before it.
+    come before it; it is for what is no plain route, such as WebSockets and routers in routers.
     """
+    if not all(isinstance(route, APIRoute) for route in router.routes):
+        app.include_router(router)
+        return
     said = inspect.signature(app.router.add_api_route).parameters
     for route in router.routes:
         app.router.add_api_route(
