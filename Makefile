@@ -16,7 +16,7 @@ NEEDED := pgbouncer:tests/faults/test_pgbouncer.py prometheus:tests/test_prometh
 	prometheus:tests/test_commands.py chromium:tests/test_pools_page.py
 MISSING = $(foreach pair,$(NEEDED),$(if $(shell command -v $(firstword $(subst :, ,$(pair))) 2> /dev/null),,$(pair)))
 WITHOUT = $(foreach pair,$(MISSING),--ignore $(lastword $(subst :, ,$(pair))))
-PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxschedchunk 1 $(WITHOUT)
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(WITHOUT)
 # These watch the clock, so that nothing else is to run.
 FAULTS = $(BIN)/python -m pytest -m faults
 ALL_FAULTS = $(BIN)/python -m pytest tests/faults $(WITHOUT) -m "not plain" -k "not soak" --capture=no --quiet

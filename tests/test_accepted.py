@@ -26,7 +26,14 @@ WORDS = {
 }
 
 
-@pytest.fixture(params=DISTINCT, ids=label)
+# One worker has all tests of a project, which takes longer to generate than to look at.
+PROJECTS = [
+    pytest.param(answers, id=label(answers), marks=pytest.mark.xdist_group(label(answers)))
+    for answers in DISTINCT
+]
+
+
+@pytest.fixture(params=PROJECTS)
 def project(request: pytest.FixtureRequest, bake: Bake) -> Project:
     return bake(**request.param)
 

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from app.pools.postgres import DatabaseSettings
+from app.pools.postgres import Connections, DatabaseSettings
 from app.settings import Settings
 from dev.servers.postgres import execute
 from tests.database.fixtures import hasty
@@ -69,7 +69,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, file: Path) -> Settings:
 async def test_a_new_password_is_taken_up_under_load(
     own_server: str, app: FastAPI, client: httpx.AsyncClient, file: Path
 ) -> None:
-    connections = [pool.connections for pool in databases(app)]
+    connections: list[Connections] = []
 
     def opened() -> int:
         return min(sum(each.opened.counts) for each in connections)
@@ -81,6 +81,9 @@ async def test_a_new_password_is_taken_up_under_load(
     paths = reads(app)
     async with reading(client, paths, databases(app), clients=1) as load:
         await until(lambda: len(load.statuses) > 50)
+        in_use = [pool for pool in databases(app) if sum(pool.stats().hold.counts) > 10]
+        connections += [pool.connections for pool in in_use]
+        assert connections
         await execute(own_server, f"ALTER ROLE {ROLE} PASSWORD 'second'")
         await asyncio.to_thread(file.write_text, with_password(own_server, "second"))
         before = opened()

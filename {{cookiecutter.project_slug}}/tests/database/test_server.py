@@ -144,10 +144,11 @@ def guarded(own_server: str) -> None:
 async def test_who_is_refused_asks_no_more(
     attempts: list[object], app: FastAPI, client: httpx.AsyncClient
 ) -> None:
-    """Nor do the other pools at the same server."""
-    assert len(attempts) == 1
+    """Nor do the other pools at the same server, once one of them knows."""
+    asked = len(attempts)
+    assert 1 <= asked <= len(databases(app))
     for path in 5 * reads(app):
         answer = await client.get(path)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert len(attempts) == 1
+    assert len(attempts) == asked
     assert all(errors(app, "Refused"))

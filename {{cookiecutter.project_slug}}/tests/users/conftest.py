@@ -22,7 +22,6 @@ async def empty_table(observer: Connection) -> AsyncIterator[None]:
 
 def primary(app: FastAPI) -> SQLAlchemyPool:
     """The primary pool of a running service."""
-    pool = app.state.pools[0]
+    [pool] = [pool for pool in app.state.pools if pool.name == "primary"]
     assert isinstance(pool, SQLAlchemyPool)
-    assert pool.name == "primary"
     return pool
