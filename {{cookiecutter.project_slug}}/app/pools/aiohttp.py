@@ -369,7 +369,7 @@ class AiohttpPool:
         """A place among those of the URL's host, and one among all.
 
         Raises NotConnected at once while the host is known to be away. What is known of a host is
-        forgotten once there is nothing to know. Two contexts in one, as each takes its time.
+        forgotten once there is nothing to know. Three contexts in one, as each takes its time.
         """
         key = key_of(url)
         host = self._hosts.get(key)
