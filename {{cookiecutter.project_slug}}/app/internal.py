@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from ipaddress import ip_address
 from typing import Annotated
 
 import uvicorn
 from pydantic import AfterValidator
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import problem
@@ -32,17 +33,17 @@ Address = Annotated[str, AfterValidator(checked_address)]
 class Doors:
     """Answers 404 to the right question at the wrong door."""
 
-    def __init__(self, app: ASGIApp, address: str, inside: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, address: str, inside: Iterable[str]) -> None:
+        """What is inside is said by the paths of routes; what is below them is inside, too."""
         self._app = app
         self._port = int(address.rpartition(":")[2])
-        self._paths = frozenset(inside)
-        self._prefixes = tuple(f"{path}/" for path in inside)
+        self._inside = [compile_path(path.rstrip("/") + "/{rest:path}")[0] for path in inside]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             is_inside = (scope["server"] or ("", None))[1] == self._port
-            path = scope["path"]
-            if is_inside != (path in self._paths or path.startswith(self._prefixes)):
+            path = scope["path"] + "/"
+            if is_inside != any(pattern.match(path) for pattern in self._inside):
                 await problem(404, "Not Found")(scope, receive, send)
                 return
         await self._app(scope, receive, send)

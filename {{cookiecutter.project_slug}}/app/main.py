@@ -8,6 +8,7 @@ long as the service does.
 import gc
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 from app import __title__, __version__, body_limit, deadline, errors, health, internal, logs
 from app.lifespan import lifespan
@@ -42,8 +43,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for module in (*modules("routes"), *modules("operations"), health):
         add_routes(app, module.router)
     if settings.internal_address:
-        paths = [route.path for module in modules("operations") for route in module.router.routes]
-        inside = [*paths, app.docs_url, app.redoc_url, app.openapi_url]
+        routes = [route for module in modules("operations") for route in module.router.routes]
+        paths = [context.path for context in iter_route_contexts(routes)]
+        paths += [app.docs_url, app.redoc_url, app.openapi_url]
+        inside = [path for path in paths if path]
         app.add_middleware(internal.Doors, address=settings.internal_address, inside=inside)
     app.add_middleware(body_limit.BodyLimit, limit=settings.max_body_size)
     app.add_middleware(

@@ -1,10 +1,15 @@
 """What is for those who run the service is behind a door of its own, if there is one."""
 
 import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter
 
+from app import main
 from app.parts import modules
 from app.settings import Settings, load
 
@@ -35,6 +40,33 @@ async def test_each_door_has_its_own(client: httpx.AsyncClient, settings: Settin
         described = (await inside.get("/openapi.json")).json()["paths"]
         for path in {"/docs", "/redoc"} | (set(INSIDE) & set(described)):
             assert (await inside.get(path)).status_code == 200
+
+
+async def test_operations_of_all_kinds_are_inside(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = APIRouter(prefix="/reports")
+
+    @reports.get("/{day}")
+    async def report(day: str) -> str:
+        return day
+
+    outer = APIRouter(prefix="/operations")
+    outer.include_router(reports)
+
+    def found(name: str) -> Iterator[Any]:
+        yield from modules(name)
+        if name == "operations":
+            yield SimpleNamespace(router=outer)
+
+    monkeypatch.setattr(main, "modules", found)
+    transport = httpx.ASGITransport(main.create_app(settings))
+    statuses = []
+    for door in ("0.0.0.0:80", settings.internal_address):
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{door}") as client:
+            for path in ("/operations/reports/monday", "/docs", "/docs/oauth2-redirect", "/docsx"):
+                statuses.append((await client.get(path)).status_code)
+    assert statuses == [404, 404, 404, 404, 200, 200, 200, 404]
 
 
 @pytest.mark.parametrize("address", ["9000", "localhost:9000", "0.0.0.0", "0.0.0.0:0", "[::]:x"])
