@@ -1,6 +1,7 @@
 """Write what `make bench` measured to docs/benchmarks.json, and its tables where they are shown.
 
-`python benchmarks/publish.py`, as `make bench` does at its end.
+`python benchmarks/publish.py`, as `make bench` does at its end. What was not measured this time
+stays as it was, with its own date.
 """
 
 import json
@@ -18,8 +19,12 @@ TEXTBOOK, SERVICE = "textbook", "the service"
 
 
 def parts(figures: dict[str, Any]) -> list[Part]:
-    """All that was measured, in the order in which it was."""
-    return [part(each) for name in NAMES if name in figures for each in figures[name]["parts"]]
+    """All that was measured, in the order in which `make bench` does."""
+    return [each for name in NAMES if name in figures for each in parts_of(figures[name])]
+
+
+def parts_of(figures: dict[str, Any]) -> list[Part]:
+    return [part(each) for each in figures["parts"]]
 
 
 def part(figures: dict[str, Any]) -> Part:
@@ -44,7 +49,7 @@ def loaded(figures: dict[str, Any]) -> list[Loaded]:
 
 
 def about(figures: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in figures["routes"]["where"].items()) + "."
+    return ", ".join(f"{key} {value}" for key, value in figures["where"].items()) + "."
 
 
 def beside_the_textbook(figures: dict[str, Any]) -> str:
@@ -68,10 +73,13 @@ def beside_the_textbook(figures: dict[str, Any]) -> str:
 
 def sections(figures: dict[str, Any]) -> dict[str, str]:
     """What stands between the lines `begin` and `end` of each document."""
-    tables = "\n\n".join(each.table() for each in parts(figures))
+    texts: list[str] = []
+    for name in NAMES:
+        if name in figures:
+            texts += [about(figures[name]), *(each.table() for each in parts_of(figures[name]))]
     return {
-        "README.md": f"{about(figures)}\n\n{beside_the_textbook(figures)}",
-        "docs/benchmarks.md": f"{about(figures)}\n\n{tables}",
+        "README.md": f"{about(figures['routes'])}\n\n{beside_the_textbook(figures)}",
+        "docs/benchmarks.md": "\n\n".join(texts),
     }
 
 
@@ -81,12 +89,11 @@ def documents(figures: dict[str, Any]) -> dict[str, str]:
 
 
 def main() -> None:
-    files = {name: FIGURES / f"{name}.json" for name in NAMES}
-    figures = {
-        name: json.loads(file.read_text(encoding="utf-8"))
-        for name, file in files.items()
-        if file.exists()
-    }
+    figures = json.loads(KEPT.read_text(encoding="utf-8"))
+    for name in NAMES:
+        measured = FIGURES / f"{name}.json"
+        if measured.exists():
+            figures[name] = json.loads(measured.read_text(encoding="utf-8"))
     KEPT.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     for name, text in documents(figures).items():
         (ROOT / name).write_text(text, encoding="utf-8")

@@ -21,6 +21,7 @@ EVERYTHING = App("the service, everything on")
 UNMONITORED = App("the service, no monitoring", directory=variant("unmonitored"))
 STRIPPED = App("the service, stripped", "others.stripped:app", variant("unmonitored"))
 SILENT = App("stripped, no access log", "others.stripped:silent", variant("unmonitored"))
+GRANIAN = replace(ASYNCPG, name="the service, on Granian", server="granian")
 FAN_OUT = App("the service", "others.fan_out:app")
 MIXED = App("the service")
 DEFAULT_ASYNC = App("template, async", "others.default_async:app", HERE)
@@ -29,7 +30,9 @@ BARE = App("driver alone", "others.floor:bare", HERE)
 FRAMEWORK = App("framework alone", "others.floor:framework", HERE)
 
 USER, ITEM, FAN = "/users/1", "/items/1", "/fan-out"
-PACKAGES = ("aiohttp", "asyncpg", "fastapi", "psycopg", "sqlalchemy", "starlette", "uvicorn")
+PACKAGES = (
+    *("aiohttp", "asyncpg", "fastapi", "granian", "psycopg", "sqlalchemy", "starlette", "uvicorn"),
+)
 DELAY = 0.001  # seconds, each way
 CLIENTS = 32
 SECONDS = 2
@@ -73,6 +76,7 @@ CASES = [
     Case("store 1000 items", "batch", [TEXTBOOK, ASYNCPG], clients=4, path=ITEM),
     Case("three upstream calls", FAN, [TEXTBOOK, FAN_OUT], path=FAN),
     Case("mixed", "mixed", [TEXTBOOK, MIXED]),
+    Case("read an item", ITEM, [ASYNCPG, GRANIAN], path=ITEM),
     *(
         Case(f"read {what}", path, [TEXTBOOK, patient(app)], clients, path)
         for clients in (1, 256)

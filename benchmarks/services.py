@@ -51,6 +51,7 @@ class App:
     directory: Path = SERVICE
     workers: int = 1
     cpus: str = "0"
+    server: str = "uvicorn"
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -64,20 +65,20 @@ class Process:
     def cpu(self) -> float:
         """Seconds of CPU time that it and its workers have used."""
         used = 0
-        for pid in (self.pid, *self._children()):
+        for pid in self._processes():
             _, _, fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
             used += sum(map(int, fields.split()[11:13]))
         return used / TICKS
 
     def memory(self) -> int:
-        """Bytes that it had in memory at the most; its workers' are not counted."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        return 1024 * int(found[1]) if found else 0
+        """Bytes that it and its workers had in memory at the most, each for itself."""
+        statuses = (Path(f"/proc/{pid}/status").read_text() for pid in self._processes())
+        found = (re.search(r"VmHWM:\s+(\d+) kB", status) for status in statuses)
+        return 1024 * sum(int(size[1]) for size in found if size)
 
-    def _children(self) -> list[int]:
+    def _processes(self) -> list[int]:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        return [self.pid, *map(int, children.split())]
 
     def answers(self, path: str) -> bool:
         try:
@@ -126,13 +127,15 @@ def free_port() -> int:
 
 @contextmanager
 def running(app: App, variables: Mapping[str, str], path: str) -> Iterator[Process]:
-    """The service, once it answers at this path, as `uvicorn` runs it when nothing is said."""
+    """The service, once it answers at this path, as its server runs it when nothing is said."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", app.module, "--port", str(port)]
-    command += ["--app-dir", str(HERE)]
+    command = [sys.executable, "-m", app.server, app.module, "--port", str(port)]
+    if app.server == "granian":
+        command += ["--interface", "asgi", "--http", "1"]
     if app.workers > 1:
         command += ["--workers", str(app.workers)]
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    path_of_modules = os.pathsep.join(map(str, (app.directory, HERE)))
+    inherited = {**os.environ, "PYTHONPATH": path_of_modules}
     LOGS.mkdir(parents=True, exist_ok=True)
     log = (LOGS / f"{app.name.replace(' ', '-')}.log").open("w")
     process = subprocess.Popen(

@@ -290,8 +290,9 @@ def test_overload_is_refused_at_once_and_costs_no_throughput(
     assert statuses(load.outcomes).keys() <= {201, 503}
     assert longest(load.outcomes) <= DEADLINE + LATE
     full = [each for each in refused if "Too many" in each.text]
-    assert quantile(full, 0.5) <= 0.01 + quantile(idle.outcomes, 0.5)
-    assert quantile(full, 0.99) <= AT_ONCE + longest(idle.outcomes)
+    # What liveness takes in the same seconds is the machine's.
+    assert quantile(full, 0.5) <= 0.01
+    assert quantile(full, 0.99) <= 0.01 + longest(idle.outcomes)
     assert len(done) / (ended - begun) >= 0.9 * able
     check_rows(it, [*load.outcomes, *unloaded.outcomes])
 
