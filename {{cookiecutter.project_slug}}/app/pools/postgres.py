@@ -382,10 +382,12 @@ class DatabaseStats(PoolStats):
 class TrackedConnection(Connection):
     """A connection that knows what its pool has to know of it."""
 
-    __slots__ = ("closed_because", "expires", "in_use", "needs_reset", "used")
+    __slots__ = ("closed_because", "due", "expires", "in_use", "needs_reset", "used")
 
     closed_because: str
     """Why it was closed; "lost" as long as nobody here has closed it."""
+    due: float
+    """When it has to go back to the driver's pool, and not to the next read."""
     expires: float
     in_use: bool
     needs_reset: bool
@@ -540,7 +542,7 @@ class Connections:
         connection.keep_alive(self.timeouts.command)
         connection.used = monotonic()
         connection.expires = connection.used + self._lifetime * (1 - random.uniform(0, JITTER))
-        connection.in_use = False
+        connection.in_use, connection.due = False, 0
         self.opened.observe(connection.used - started)
         self.breaker.connected()
         self._live.add(connection)

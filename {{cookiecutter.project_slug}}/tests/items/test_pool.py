@@ -4,7 +4,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta, timezone
 from time import monotonic
@@ -17,7 +17,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app.main import create_app
-from app.pools.asyncpg import is_harmless
+from app.pools import asyncpg as asyncpg_pool
+from app.pools.asyncpg import AsyncpgPool, is_harmless
 from app.pools.postgres import Connection
 from app.settings import Settings, load
 from app.sql import Sql
@@ -143,6 +144,71 @@ async def test_what_a_read_leaves_in_its_session_is_gone(app: FastAPI, query: st
             assert await connection.fetch("SELECT * FROM pg_listening_channels()") == []
             locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
             assert await connection.fetchval(locks) == 0
+
+
+@pytest.fixture
+def at_hand(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Says how long connections pass from read to read."""
+
+    def stays(seconds: float) -> None:
+        monkeypatch.setattr(asyncpg_pool, "AT_HAND", seconds)
+
+    return stays
+
+
+async def read(pool: AsyncpgPool, times: int = 2) -> None:
+    """The first comes from the driver's pool and goes back there."""
+    for _ in range(times):
+        await pool.rows("SELECT id FROM items")
+
+
+async def test_what_is_at_hand_is_idle_and_serves_whoever_comes_next(
+    at_hand: Callable[[float], None], app: FastAPI, observer: Connection
+) -> None:
+    at_hand(60)
+    async with LifespanManager(app):
+        pool = raw_pool(app)
+        driver = await pool._open()
+        await read(pool)
+        stats = pool.stats()
+        assert (stats.size, stats.checked_out, stats.idle) == (1, 0, 1)
+        assert driver.get_idle_size() == 0
+        async with pool.connection():
+            await read(pool)  # on another
+            assert pool.stats().size == 2
+        assert driver.get_idle_size() == 1
+        await asyncio.gather(*(read(pool, 20) for _ in range(3)))
+        assert (pool.stats().size, pool.stats().checked_out) == (2, 0)
+    assert await connections_of(observer, NAME) == []
+
+
+async def test_what_died_at_hand_is_replaced(
+    at_hand: Callable[[float], None], app: FastAPI, proxy: Proxy
+) -> None:
+    at_hand(60)
+    async with LifespanManager(app):
+        pool = raw_pool(app)
+        await read(pool)
+        proxy.cut()
+        await until(lambda: "lost" in pool.stats().closed)
+        await read(pool)
+        assert pool.stats().checked_out == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("max_queries", 9), ("max_inactive_connection_lifetime", 0.1)]
+)
+async def test_what_was_at_hand_is_closed_as_any_other(
+    at_hand: Callable[[float], None], settings: Settings, setting: str, value: float
+) -> None:
+    at_hand(0.1)
+    settings.asyncpg.min_size = 0
+    setattr(settings.asyncpg, setting, value)
+    app = create_app(settings)
+    async with LifespanManager(app):
+        pool = raw_pool(app)
+        await read(pool, 10)
+        await until(lambda: pool.stats().closed == {"surplus": 1})
 
 
 async def test_cancelled_requests_leave_no_connection_in_use(
