@@ -128,7 +128,8 @@ def measured(case: Case, variables: Mapping[str, str]) -> Loaded:
         rounds=case.rounds,
         seconds=SECONDS,
     )
-    return Loaded(f"{case.title}, {case.clients} clients", samples)
+    clients = "1 client" if case.clients == 1 else f"{case.clients} clients"
+    return Loaded(f"{case.title}, {clients}", samples)
 
 
 def main() -> None:

@@ -6,13 +6,14 @@ from types import ModuleType
 
 import pytest
 
+import publish as benchmarks
 from combinations import CHOICES, QUESTIONS, SETTINGS
 from faults import publish as faults
 from guide import GUIDE, LINK, linked
 from working_tree import ROOT
 
 
-@pytest.mark.parametrize("of", [faults], ids=["faults"])
+@pytest.mark.parametrize("of", [faults, benchmarks], ids=["faults", "benchmarks"])
 def test_they_are_as_they_were_written(of: ModuleType) -> None:
     for name, text in of.documents(json.loads(of.KEPT.read_text(encoding="utf-8"))).items():
         assert (ROOT / name).read_text(encoding="utf-8") == text, name
