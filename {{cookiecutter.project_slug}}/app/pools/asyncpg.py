@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import Context
 from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -287,13 +288,15 @@ class AsyncpgPool:
         taken.tracked.used = monotonic()
         self._at_hand.append(taken.connection)
         if self._putting_away is None or self._putting_away.done():
-            self._putting_away = asyncio.create_task(self._put_all_away())
+            # On behalf of no request.
+            self._putting_away = asyncio.create_task(self._put_all_away(), context=Context())
 
     async def _put_all_away(self) -> None:
         while self._at_hand:
             await asyncio.sleep(AT_HAND)
-            while self._at_hand:
-                await self._put_away(self._at_hand.pop())
+            for _ in range(len(self._at_hand)):  # more may come meanwhile, or fewer be left
+                if self._at_hand:
+                    await self._put_away(self._at_hand.pop(0))
 
     async def _put_away(self, connection: PooledConnection) -> None:
         """Back to the driver's pool, which closes what was idle or was used for long enough."""
