@@ -60,7 +60,7 @@ def draw_overload(goodput: Axes, p99: Axes, curve: Curve) -> None:
     goodput.set_ylim(0, 105)
     p99.set_title("p99 of all answers, seconds")
     for axes in (goodput, p99):
-        axes.set_xlabel("requests, in multiples of what the connections can do")
+        axes.set_xlabel("load, times what the connections can do")
         axes.legend(frameon=False)
 
 

@@ -1,6 +1,7 @@
 """What more connections and more workers give, and what a connection costs."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -40,10 +41,11 @@ def loaded(title: str, apps: list[App], clients: int, variables: Mapping[str, st
 
 
 def own_memory(pid: int) -> int:
-    """Bytes that are a process's alone."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    private = (line.split() for line in lines if line.startswith("Private_"))
-    return 1024 * sum(int(size) for _, size, _ in private)
+    """Bytes of a process's own: not the server's shared buffers, and its part of what it forked."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = re.search(r"^Pss_Anon:\s+(\d+) kB", rollup, re.MULTILINE)
+    assert found, rollup
+    return 1024 * int(found[1])
 
 
 def memory_of_service(connections: int, variables: Mapping[str, str]) -> int:
