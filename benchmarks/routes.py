@@ -31,7 +31,14 @@ FRAMEWORK = App("framework alone", "others.floor:framework", HERE)
 
 USER, ITEM, FAN = "/users/1", "/items/1", "/fan-out"
 PACKAGES = (
-    *("aiohttp", "asyncpg", "fastapi", "granian", "psycopg", "sqlalchemy", "starlette", "uvicorn"),
+    "aiohttp",
+    "asyncpg",
+    "fastapi",
+    "granian",
+    "psycopg",
+    "sqlalchemy",
+    "starlette",
+    "uvicorn",
 )
 DELAY = 0.001  # seconds, each way
 CLIENTS = 32

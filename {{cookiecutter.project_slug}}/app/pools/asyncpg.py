@@ -38,6 +38,9 @@ else:
 
 log = structlog.get_logger(__name__)
 
+# Seconds in which a connection may pass from read to read, without the driver's pool in between.
+AT_HAND = 1
+
 # One SELECT that calls no function but these: nothing that it could change stays in a session.
 # Whatever is not understood, such as a parenthesis within a string, is no such statement.
 HARMLESS = re.compile(
@@ -45,10 +48,6 @@ HARMLESS = re.compile(
     r"([^(;.]|\.(?=[\w\"*])|(?<!\.)\b(all|any|avg|coalesce|count|exists|in|max|min|sum)\s*\()*",
     re.IGNORECASE,
 )
-
-
-# Seconds in which a connection may pass from read to read, without the driver's pool in between.
-AT_HAND = 1
 
 
 @lru_cache
@@ -231,10 +230,7 @@ class AsyncpgPool:
 
     async def _give_back(self, taken: Taken) -> None:
         try:
-            if taken.tracked.needs_reset or monotonic() >= taken.tracked.due:
-                await self._release(taken.connection, taken.tracked)
-            else:
-                self._keep(taken)
+            await self._release(taken.connection, taken.tracked)
         finally:
             self._holds.end(taken)
             self._slots.give_back()
@@ -272,21 +268,18 @@ class AsyncpgPool:
                 return Taken(connection, tracked, monotonic())
 
     async def _release(self, connection: PooledConnection, tracked: TrackedConnection) -> None:
-        """Give a connection back. One that cannot be reset is closed; what was done stays done."""
-        tracked.in_use = False
-        tracked.used = monotonic()
-        tracked.due = tracked.used + AT_HAND
-        await self._put_away(connection)
-
-    def _keep(self, taken: Taken) -> None:
-        """Have a connection at hand for the next read.
+        """Give a connection back, or have it at hand for the next read.
 
         The way through the driver's pool and back is a task, a context and two timers, a tenth of
         what a read costs. It is gone once a second all the same, or nothing would be counted there.
         """
-        taken.tracked.in_use = False
-        taken.tracked.used = monotonic()
-        self._at_hand.append(taken.connection)
+        tracked.in_use = False
+        tracked.used = monotonic()
+        if tracked.needs_reset or tracked.used >= tracked.due:
+            tracked.due = tracked.used + AT_HAND
+            await self._put_away(connection)
+            return
+        self._at_hand.append(connection)
         if self._putting_away is None or self._putting_away.done():
             # On behalf of no request.
             self._putting_away = asyncio.create_task(self._put_all_away(), context=Context())
@@ -299,7 +292,10 @@ class AsyncpgPool:
                     await self._put_away(self._at_hand.pop(0))
 
     async def _put_away(self, connection: PooledConnection) -> None:
-        """Back to the driver's pool, which closes what was idle or was used for long enough."""
+        """Back to the driver's pool, which closes what was idle or was used for long enough.
+
+        One that cannot be reset is closed; what was done stays done.
+        """
         try:
             await (await self._open()).release(connection, timeout=self._timeouts.ping)
         except DRIVER_ERRORS as error:

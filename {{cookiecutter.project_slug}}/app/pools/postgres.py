@@ -542,7 +542,8 @@ class Connections:
         connection.keep_alive(self.timeouts.command)
         connection.used = monotonic()
         connection.expires = connection.used + self._lifetime * (1 - random.uniform(0, JITTER))
-        connection.in_use, connection.due = False, 0
+        connection.due = 0
+        connection.in_use = False
         self.opened.observe(connection.used - started)
         self.breaker.connected()
         self._live.add(connection)
