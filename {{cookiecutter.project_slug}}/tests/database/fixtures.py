@@ -10,6 +10,7 @@ import pytest
 from app.pools import breaker
 from app.pools.postgres import Connection
 from tests.database.proxy import Proxy
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -33,6 +34,17 @@ async def connections_of(observer: Connection, application_name: str) -> list[st
         application_name,
     )
     return [row["state"] for row in rows]
+
+
+async def until_connections_of(
+    observer: Connection, application_name: str, states: list[str]
+) -> None:
+    """Wait for the server, which may have yet to notice that a client is gone."""
+
+    async def are_as_expected() -> bool:
+        return await connections_of(observer, application_name) == states
+
+    await until(are_as_expected)
 
 
 @pytest.fixture

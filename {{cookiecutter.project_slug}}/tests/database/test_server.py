@@ -18,7 +18,7 @@ from app.pools.postgres import DatabaseSettings
 from app.settings import Settings
 from dev.servers.postgres import execute, start
 from tests.database.failures import changed
-from tests.database.fixtures import connections_of, hasty
+from tests.database.fixtures import hasty, until_connections_of
 from tests.database.load import databases, reading, reads
 from tests.database.servers import directory_of, pg_ctl
 from tests.waiting import until
@@ -70,8 +70,7 @@ async def test_no_read_fails(
     for pool in databases(app):
         stats = pool.stats()
         assert (stats.checked_out, stats.waiting, stats.idle) == (0, 0, stats.size)
-        on_server = await connections_of(observer, f"{NAME}/{pool.name}")
-        assert on_server == ["idle"] * stats.size
+        await until_connections_of(observer, f"{NAME}/{pool.name}", ["idle"] * stats.size)
     await observer.close()
 
 

@@ -23,7 +23,7 @@ from app.pools.postgres import Connection
 from app.settings import Settings, load
 from app.sql import Sql
 from tests.conftest import running
-from tests.database.fixtures import Clock, connections_of
+from tests.database.fixtures import Clock, connections_of, until_connections_of
 from tests.database.proxy import Proxy
 from tests.items.conftest import raw_pool
 from tests.waiting import cancelled_at_each_step, until
@@ -179,7 +179,7 @@ async def test_what_is_at_hand_is_idle_and_serves_whoever_comes_next(
         assert driver.get_idle_size() == 1
         await asyncio.gather(*(read(pool, 20) for _ in range(3)))
         assert (pool.stats().size, pool.stats().checked_out) == (2, 0)
-    assert await connections_of(observer, NAME) == []
+    await until_connections_of(observer, NAME, [])
 
 
 async def test_what_died_at_hand_is_replaced(

@@ -18,7 +18,7 @@ from app.main import create_app
 from app.pools.postgres import Connection
 from app.settings import Settings
 from tests.conftest import running
-from tests.database.fixtures import Clock, connections_of
+from tests.database.fixtures import Clock, connections_of, until_connections_of
 from tests.database.proxy import Proxy
 from tests.users.conftest import primary
 from tests.waiting import cancelled_at_each_step, until
@@ -211,7 +211,8 @@ async def test_the_engine_can_be_disposed_of_while_it_is_in_use(
     assert (await client.get("/users/1")).status_code == 404
     assert (await running).status_code == 200
     stats = pool.stats()
-    assert (stats.checked_out, stats.size) == (0, len(await connections_of(observer, NAME)))
+    assert stats.checked_out == 0
+    await until_connections_of(observer, NAME, ["idle"] * stats.size)
 
 
 async def test_closing_is_bounded_when_the_server_is_silent(
@@ -231,11 +232,7 @@ async def test_closing_leaves_no_connection(app: FastAPI, observer: Connection) 
         async with primary(app).engine.connect() as session:
             await session.execute(text("SELECT 1"))
         assert await connections_of(observer, NAME) == ["idle"]
-
-    async def is_gone() -> bool:
-        return not await connections_of(observer, NAME)
-
-    await until(is_gone)
+    await until_connections_of(observer, NAME, [])
 
 
 async def test_the_session_on_the_server_is_set_up(app: FastAPI, client: httpx.AsyncClient) -> None:
