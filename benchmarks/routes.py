@@ -80,7 +80,10 @@ CASES = [
         "create a user",
         [TEXTBOOK, SQLALCHEMY, EVERYTHING, DEFAULT_ASYNC, DEFAULT_SYNC],
     ),
-    Case("store 1000 items", "batch", [TEXTBOOK, ASYNCPG], clients=4, path=ITEM),
+    *(
+        Case("store 1000 items", "batch", [TEXTBOOK, ASYNCPG], clients, path=ITEM)
+        for clients in (1, 4)
+    ),
     Case("three upstream calls", FAN, [TEXTBOOK, FAN_OUT], path=FAN),
     Case("mixed", "mixed", [TEXTBOOK, MIXED]),
     Case("read an item", ITEM, [ASYNCPG, GRANIAN], path=ITEM),
