@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export RUFF_CACHE_DIR := $(CURDIR)/.cache/ruff
 
 BIN := .venv/bin
-# Services wait more than they compute.
+# Services wait more than they compute; what is only rendered is not waited for.
 WORKERS = $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
 # These are not on every machine; .ci/run installs them. A test that needs one is left out without.
 NEEDED := pgbouncer:tests/faults/test_pgbouncer.py prometheus:tests/test_prometheus.py \
@@ -48,7 +48,8 @@ test: check ## everything that CI runs: check, and every combination rendered, i
 	@$(PYTEST) -m "not faults and not plain and not versions"
 	@$(if $(filter prometheus:%,$(MISSING)),echo "prometheus is not installed: faults that watch the clock are left out.",$(FAULTS))
 
-test-fast: .venv/dev ## rendering, refusals, identity: about a minute
+test-fast: WORKERS = auto
+test-fast: .venv/dev ## rendering, refusals, identity: half a minute
 	@$(PYTEST) -m "not services"
 
 test-services: .venv/dev ## every combination installed, tested and started: minutes
