@@ -49,7 +49,7 @@ test: check ## everything that CI runs: check, and every combination rendered, i
 	@$(if $(filter prometheus:%,$(MISSING)),echo "prometheus is not installed: faults that watch the clock are left out.",$(FAULTS))
 
 test-fast: WORKERS = auto
-test-fast: .venv/dev ## rendering, refusals, identity: half a minute
+test-fast: .venv/dev ## rendering, refusals, identity: less than a minute
 	@$(PYTEST) -m "not services"
 
 test-services: .venv/dev ## every combination installed, tested and started: minutes

@@ -1,5 +1,6 @@
 """Whatever is typed at a free-text prompt stays data."""
 
+import ast
 import json
 import re
 import tomllib
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from combinations import EVERYTHING, FREE_TEXT, TOGGLES
+from combinations import EVERYTHING, FREE_TEXT
 from conftest import Bake
 from pre_gen_project import DEPENDENCIES
 from project import Project
@@ -57,13 +58,9 @@ def text(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-# The smallest project will do: what is typed reaches the same files of each, as is shown below.
-SMALLEST = dict.fromkeys(TOGGLES, False) | {"aiohttp_pool": True}
-
-
 @pytest.fixture
 def project(text: str, bake_typed: Bake) -> Project:
-    return bake_typed(**SMALLEST, **dict.fromkeys(FREE_TEXT, text))
+    return bake_typed(**EVERYTHING, **dict.fromkeys(FREE_TEXT, text))
 
 
 def on_one_line(text: str) -> str:
@@ -90,6 +87,8 @@ def test_answers_stay_data(project: Project, text: str, here: Path, template: Pa
     for file in project.files():
         content = project.read(file)
         match Path(file).suffix:
+            case ".py":
+                ast.parse(content, file)
             case ".toml":
                 tomllib.loads(content)
             case ".json":
@@ -118,7 +117,7 @@ def test_free_text_reaches_metadata_and_prose_only(bake_typed: Bake) -> None:
     ],
 )
 def test_the_slug_is_derived_from_the_name(bake_typed: Bake, name: str, slug: str) -> None:
-    assert bake_typed(**SMALLEST, project_name=name).path.name == slug
+    assert bake_typed(project_name=name).path.name == slug
 
 
 def test_every_dependency_is_refused_as_a_slug(bake: Bake) -> None:

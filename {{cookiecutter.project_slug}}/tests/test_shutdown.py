@@ -15,7 +15,7 @@ from app.shutdown import NOTICE, REQUESTS
 from dev import ROOT
 from tests.waiting import until
 
-# The process itself has a fifth of it, on a machine that may be busy with other tests.
+# Seconds; a tenth is for the process itself, on a machine that may be busy with other tests.
 GRACE = 8
 
 

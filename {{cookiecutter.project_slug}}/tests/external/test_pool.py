@@ -229,6 +229,7 @@ async def test_a_busy_pool_is_up_as_long_as_answers_come(start: Start, upstream:
     async with start(upstream.url, limit_per_host=1, request_deadline=1) as service:
         held = asyncio.create_task(service.pool.request("GET", upstream.url))
         await until(lambda: len(upstream.requests) == 1)
+        assert service.figures() == (1, 0)
         assert await state(service) == "up"
         assert len(upstream.requests) == 1  # the ping did not queue behind it
 
