@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import asyncpg
+from pydantic_core import PydanticSerializationError, to_json
 
 from app.errors import Problem
 from app.items.schemas import ItemCreate, ItemRead
@@ -32,15 +33,18 @@ async def get_item(sql: Sql, item_id: int) -> ItemRead:
 async def insert_items(connection: PooledConnection, items: Sequence[ItemCreate]) -> None:
     """Insert all or none: one statement is one transaction.
 
-    Raises ItemsRefused for what JSON can say and PostgreSQL cannot keep, such as a NUL character.
+    Raises ItemsRefused for what JSON can say and PostgreSQL cannot keep, such as a NUL character,
+    and for what is nested so deeply that no answer could hold it.
     """
     try:
+        # By what writes the answers, as nobody has looked at the values yet.
+        values = to_json([item.value for item in items]).decode()
         await connection.execute(
             "INSERT INTO items (name, value)"
             " SELECT name, value::jsonb FROM ROWS FROM"
-            " (unnest($1::text[]), json_array_elements($2::json)) AS new (name, value)",
+            " (unnest($1::text[]), json_array_elements($2::text::json)) AS new (name, value)",
             [item.name for item in items],
-            [item.value for item in items],
+            values,
         )
-    except asyncpg.DataError as error:
+    except (asyncpg.DataError, PydanticSerializationError) as error:
         raise ItemsRefused("A name or a value holds what cannot be stored.") from error

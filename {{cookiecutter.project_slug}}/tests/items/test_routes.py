@@ -96,6 +96,23 @@ async def test_a_body_that_does_not_fit(client: httpx.AsyncClient, body: str) ->
     assert answer.status_code == 422
 
 
+@pytest.mark.parametrize(("before", "after"), [("[", "]"), ('{"key": ', "}")])
+@pytest.mark.parametrize("depth", [100, 252, 253, 254, 255, 256, 257, 900, 100_000])
+async def test_what_is_nested_too_deeply_to_be_read_is_not_stored(
+    client: httpx.AsyncClient, observer: Connection, before: str, after: str, depth: int
+) -> None:
+    body = f'[{{"name": "x", "value": {before * depth}1{after * depth}}}]'
+    answer = await client.post(
+        "/items/batch", content=body, headers={"Content-Type": "application/json"}
+    )
+    stored = await observer.fetchval("SELECT count(*) FROM items")
+    if stored:
+        assert (answer.status_code, depth < 256) == (200, True)
+        assert (await client.get("/items/1")).status_code == 200
+    else:
+        assert (answer.status_code in {400, 422}, depth > 252) == (True, True)
+
+
 @pytest.mark.parametrize("item_id", ["0", "one", str(2**63)])
 async def test_an_id_that_cannot_be(client: httpx.AsyncClient, item_id: str) -> None:
     assert (await client.get(f"/items/{item_id}")).status_code == 422
