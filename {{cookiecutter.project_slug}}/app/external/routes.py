@@ -2,10 +2,11 @@
 
 # Goes with the examples.
 
+import json
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response
-from pydantic import BaseModel, JsonValue
+from pydantic import AfterValidator, BaseModel, JsonValue
 
 from app.external import client
 from app.pools.aiohttp import HttpPool
@@ -18,6 +19,15 @@ Resource = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]+$", max_length=200)]
 
 # What a header may hold.
 IdempotencyKey = Annotated[str | None, Header(pattern=r"^[\x21-\x7e]+$", max_length=255)]
+
+
+def can_be_passed_on(payload: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Python reads NaN, and takes 1e999 for infinite; the receiver's JSON may know neither."""
+    json.dumps(payload, allow_nan=False)
+    return payload
+
+
+Payload = Annotated[dict[str, JsonValue], AfterValidator(can_be_passed_on)]
 
 
 class Delivered(BaseModel):
@@ -33,7 +43,7 @@ async def read_resource(resource: Resource, pool: HttpPool, retry: Retrying) -> 
 
 @router.post("/webhook")
 async def send_webhook(
-    payload: dict[str, JsonValue],
+    payload: Payload,
     pool: HttpPool,
     retry: Retrying,
     idempotency_key: IdempotencyKey = None,

@@ -119,6 +119,17 @@ async def test_a_redirect_is_not_followed_and_the_token_stays_home(
         assert elsewhere.requests == []
 
 
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "[1e999]"])
+async def test_what_is_no_json_is_not_delivered(
+    service: Service, upstream: Upstream, value: str
+) -> None:
+    answer = await service.client.post(
+        "/webhook", content=f'{{"value": {value}}}', headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 422
+    assert upstream.requests == []
+
+
 async def test_webhooks_use_one_connection_however_large_the_answers(
     service: Service, upstream: Upstream
 ) -> None:
