@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any
 
-import pydantic_core
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,12 +42,12 @@ PROCESSORS: list[structlog.typing.Processor] = [
 ]
 
 
+# Made once, which `json.dumps` would do for each line.
+_encode = json.JSONEncoder(default=repr).encode
+
+
 def to_json(event: structlog.typing.EventDict, **_: object) -> str:
-    """By what is fast, or for what is no text in Unicode by what says it all the same."""
-    try:
-        return pydantic_core.to_json(event, fallback=repr).decode()
-    except pydantic_core.PydanticSerializationError:
-        return json.dumps(event, default=repr)
+    return _encode(event)
 
 
 def renderers() -> list[structlog.typing.Processor]:
@@ -98,9 +96,12 @@ class RequestLog:
     def __init__(self, app: ASGIApp, level: str, observers: Sequence[Observer]) -> None:
         self._app = app
         self._observers = observers
-        self._stream = sys.stderr
-        self._is_logged = logging.getLevelNamesMapping()[level] <= logging.INFO
-        self._processors = [*PROCESSORS, *renderers()]
+        # Past the standard library's logging, which costs three times as much.
+        self._log = structlog.wrap_logger(
+            structlog.WriteLogger(sys.stderr),
+            processors=[*PROCESSORS, *renderers()],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+        ).bind(logger=__name__)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -131,13 +132,7 @@ class RequestLog:
             seconds = perf_counter() - started
             for observe in self._observers:
                 observe(scope, status, seconds)
-            if self._is_logged:
-                self._line(method=scope["method"], status=status, duration=round(seconds, 6))
-
-    def _line(self, **said: object) -> None:
-        """What `log.info` would write, past all loggers, which cost more than the line."""
-        line: Any = {"event": "request", "logger": __name__, **said}
-        for process in self._processors:
-            line = process(None, "info", line)
-        with suppress(OSError):  # no answer fails because a disk is full
-            self._stream.write(f"{line}\n")
+            with suppress(OSError):  # no answer fails because a disk is full
+                self._log.info(
+                    "request", method=scope["method"], status=status, duration=round(seconds, 6)
+                )

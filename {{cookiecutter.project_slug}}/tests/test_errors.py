@@ -50,14 +50,6 @@ async def test_an_answer_does_not_need_a_log(
     assert (await client.get("/health/live")).status_code == 200
 
 
-async def test_a_line_in_the_log_may_hold_what_is_no_text(
-    stderr: io.StringIO, app: FastAPI, client: httpx.AsyncClient
-) -> None:
-    logging.getLogger("app").warning("half a character: %s", "\ud800")
-    line = json.loads(stderr.getvalue())
-    assert line["event"] == "half a character: \ud800"
-
-
 async def test_the_unexpected(stderr: io.StringIO, app: FastAPI, client: httpx.AsyncClient) -> None:
     @app.get("/broken")
     async def broken() -> None:

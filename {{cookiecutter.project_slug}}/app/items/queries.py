@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import asyncpg
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic import ConfigDict, JsonValue, TypeAdapter
 
 from app.errors import Problem
 from app.items.schemas import ItemCreate, ItemRead
 from app.pools.asyncpg import PooledConnection
 from app.sql import Sql
+
+# What is no number in JSON is left for PostgreSQL to refuse.
+VALUES = TypeAdapter(list[JsonValue], config=ConfigDict(ser_json_inf_nan="constants"))
 
 
 class ItemNotFound(Problem):
@@ -38,7 +41,7 @@ async def insert_items(connection: PooledConnection, items: Sequence[ItemCreate]
     """
     try:
         # By what writes the answers, as nobody has looked at the values yet.
-        values = to_json([item.value for item in items]).decode()
+        values = VALUES.dump_json([item.value for item in items]).decode()
         await connection.execute(
             "INSERT INTO items (name, value)"
             " SELECT name, value::jsonb FROM ROWS FROM"
@@ -46,5 +49,5 @@ async def insert_items(connection: PooledConnection, items: Sequence[ItemCreate]
             [item.name for item in items],
             values,
         )
-    except (asyncpg.DataError, PydanticSerializationError) as error:
+    except (asyncpg.DataError, ValueError) as error:
         raise ItemsRefused("A name or a value holds what cannot be stored.") from error
