@@ -31,8 +31,8 @@ class RetrySettings(BaseModel):
         0.1,
         gt=0,
         description="Seconds that the first wait takes at most; each further one at most twice as "
-        "long. How long exactly is left to chance, so that those that failed together do not come "
-        "back together.",
+        "long. Beyond a quarter it is left to chance, so that those that failed together do not "
+        "come back together, nor while whom they met is still at work.",
     )
 
 
@@ -68,7 +68,7 @@ class Retry:
                 if shortest > left:
                     return False
                 # The last attempt is at the end of the time, not before a wait that is too long.
-                return max(shortest, min(random.uniform(0, longest), left))
+                return max(shortest, min(random.uniform(longest / 4, longest), left))
 
             delay = backoff(error)
             if delay is False:

@@ -101,7 +101,7 @@ async def test_waits_are_left_to_chance_and_grow(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(random, "uniform", uniform)
     work = Work(*(Conflict("pool", "again") for _ in range(4)))
     await retry(attempts=5, base_delay=0.1).transaction(work)
-    assert asked == [(0, 0.1), (0, 0.2), (0, 0.4), (0, 0.8)]
+    assert asked == [(0.025, 0.1), (0.05, 0.2), (0.1, 0.4), (0.2, 0.8)]
 
 
 async def test_a_verdict_may_ask_for_a_longer_wait() -> None:
