@@ -6,13 +6,14 @@ No deadline, no request ids, no limit of bodies; pools without figures, whose qu
 
 import asyncio
 from logging.config import dictConfig
+from math import inf
 
 from app.body_limit import BodyLimit
 from app.deadline import Deadline
 from app.logs import RequestLog
 from app.main import create_app, spare_collector
 from app.pools import asyncpg, sqlalchemy
-from app.pools.base import Durations, Slots
+from app.pools.base import Durations, Slots, Waiter
 from app.pools.holds import Holds
 from uvicorn.config import LOGGING_CONFIG
 
@@ -25,9 +26,9 @@ def nothing(*_: object) -> None:
 
 async def wait(slots: Slots) -> None:
     """As long as it takes: a pool without a queue would leave some of its clients out for ever."""
-    waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    waiter = Waiter(asyncio.get_running_loop().create_future(), until=inf)
     slots._waiters.append(waiter)
-    await waiter
+    await waiter.served
 
 
 Durations.observe = nothing

@@ -260,7 +260,7 @@ class World:
 
     def said(self, event: str) -> int:
         """How often the service has logged this."""
-        return log_of(self.installed, self.service.port).read_text().count(f'"event": "{event}"')
+        return log_of(self.installed, self.service.port).read_text().count(f'"event":"{event}"')
 
     def served(self, *prefixes: str) -> int:
         """How many requests of routes that begin so the service has logged."""

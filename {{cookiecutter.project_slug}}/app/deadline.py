@@ -58,13 +58,40 @@ class Limit:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.has_begun = False
+        """Whether the response has, which is not cut in two."""
+        self.is_over = False
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Comes with the deadline or with the end of the work, whichever is first."""
         self._started = monotonic()
+        self._timer: asyncio.TimerHandle | None = None
+        self._look_in(seconds)
 
     def extend(self, seconds: float) -> None:
         self.seconds = max(self.seconds, seconds)
 
     def left(self) -> float:
         return self.seconds - (monotonic() - self._started)
+
+    def end(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            # It knows the request, which knows this: a cycle for the collector.
+            self._timer = None
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _look_in(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        if self.has_begun:
+            return
+        if (left := self.left()) > 0:
+            self._look_in(left)
+        else:
+            self.is_over = True
+            self.end()
 
 
 class Deadline:
@@ -83,28 +110,28 @@ class Deadline:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        has_begun = is_late = False
+        limit = scope.setdefault("state", {})["deadline"] = Limit(self._seconds)
 
         async def send_in_time(message: Message) -> None:
-            nonlocal has_begun
-            if not is_late:
-                has_begun = True
+            if not limit.is_over:
+                limit.has_begun = True
                 await send(message)
 
-        limit = scope.setdefault("state", {})["deadline"] = Limit(self._seconds)
-        task = asyncio.ensure_future(self._app(scope, receive, send_in_time))
+        async def work() -> None:
+            try:
+                await self._app(scope, receive, send_in_time)
+            finally:
+                limit.end()
+
+        task = asyncio.create_task(work())
         try:
-            done: set[asyncio.Future[None]] = set()
-            while not done and (has_begun or limit.left() > 0):
-                timeout = None if has_begun else limit.left()
-                done, _ = await asyncio.wait({task}, timeout=timeout)
+            await limit.ended
         except asyncio.CancelledError:
             self._leftovers.leave(task)
             raise
-        if done:
-            task.result()
+        if not limit.is_over:
+            await task
             return
-        is_late = True
         self._leftovers.leave(task)
         answer = problem(504, f"No answer was ready within {limit.seconds:g} seconds.")
         await answer(scope, receive, send)

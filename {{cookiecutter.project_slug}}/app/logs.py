@@ -1,6 +1,5 @@
 """Structured logs: JSON lines unless a person is watching, and one line for each request."""
 
-import json
 import logging
 import os
 import re
@@ -8,14 +7,24 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
+from typing import Any, TextIO
 
 import structlog
+from pydantic import TypeAdapter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import answer_unexpected
 
 log = structlog.get_logger(__name__)
+
+
+def is_watched() -> bool:
+    """Whether a person is watching, and no machine."""
+    return sys.stderr.isatty()
+
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -34,36 +43,21 @@ def add_request(
     return event
 
 
-# What is said of every event.
-PROCESSORS: list[structlog.typing.Processor] = [
-    add_request,
-    structlog.stdlib.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-]
-
-
-# Made once, which `json.dumps` would do for each line.
-_encode = json.JSONEncoder(default=repr).encode
-
-
-def to_json(event: structlog.typing.EventDict, **_: object) -> str:
-    return _encode(event)
-
-
-def renderers() -> list[structlog.typing.Processor]:
-    """What makes a line of an event."""
-    if sys.stderr.isatty():
-        return [structlog.dev.ConsoleRenderer()]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(to_json)]
-
-
 def configure(level: str) -> None:
     """Send everything that is logged, by libraries too, to standard error in one form."""
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
-        *PROCESSORS,
+        add_request,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.add_logger_name,
     ]
+    renderers: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(default=repr, separators=(",", ":")),
+    ]
+    if is_watched():
+        renderers = [structlog.dev.ConsoleRenderer()]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -74,7 +68,7 @@ def configure(level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     threshold = logging.getLevelNamesMapping()[level]
@@ -90,18 +84,37 @@ def configure(level: str) -> None:
 Observer = Callable[[Scope, int, float], None]
 
 
+def log_request(scope: Scope, status: int, seconds: float) -> None:
+    log.info("request", method=scope["method"], status=status, duration=round(seconds, 6))
+
+
+_to_json = TypeAdapter(dict[str, Any]).dump_json
+
+
+def write_request(stream: TextIO, scope: Scope, status: int, seconds: float) -> None:
+    """The line that `log_request` would lead to, in a fifth of the time."""
+    fields: dict[str, Any] = {
+        "method": scope["method"],
+        "status": status,
+        "duration": round(seconds, 6),
+        "event": "request",
+    }
+    add_request(None, "info", fields)
+    fields |= {"level": "info", "timestamp": datetime.now(UTC), "logger": __name__}
+    with suppress(OSError):  # no answer fails because a disk is full
+        stream.write(f"{_to_json(fields).decode()}\n")
+
+
 class RequestLog:
     """Gives each request an id, logs its end, and answers 500 to what nothing else has caught."""
 
-    def __init__(self, app: ASGIApp, level: str, observers: Sequence[Observer]) -> None:
+    def __init__(self, app: ASGIApp, observers: Sequence[Observer]) -> None:
         self._app = app
         self._observers = observers
-        # Past the standard library's logging, which costs three times as much.
-        self._log = structlog.wrap_logger(
-            structlog.WriteLogger(sys.stderr),
-            processors=[*PROCESSORS, *renderers()],
-            wrapper_class=structlog.make_filtering_bound_logger(level),
-        ).bind(logger=__name__)
+        is_logged = logging.getLogger(__name__).isEnabledFor(logging.INFO)
+        self._log: Observer = log_request
+        if is_logged and not is_watched():
+            self._log = partial(write_request, sys.stderr)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -132,7 +145,4 @@ class RequestLog:
             seconds = perf_counter() - started
             for observe in self._observers:
                 observe(scope, status, seconds)
-            with suppress(OSError):  # no answer fails because a disk is full
-                self._log.info(
-                    "request", method=scope["method"], status=status, duration=round(seconds, 6)
-                )
+            self._log(scope, status, seconds)

@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     for module in modules("requests"):
         module.install(app)
-    app.add_middleware(logs.RequestLog, level=settings.log_level, observers=app.state.observers)
+    app.add_middleware(logs.RequestLog, observers=app.state.observers)
     return app
 
 

@@ -10,7 +10,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app import logs
+from app.main import create_app
 from app.pools.base import PoolError, TimedOut
+from app.settings import Settings
 
 
 @pytest.fixture
@@ -121,6 +124,37 @@ async def test_the_log_of_a_request(
     assert request["status"] == 200
     assert 0 < request["duration"] < 5
     assert request["request_id"] == request_id
+
+
+async def test_the_log_of_a_request_is_what_would_be_logged(
+    stderr: io.StringIO, app: FastAPI
+) -> None:
+    for route in (app.routes[0], None):
+        scope = {"method": "GET", "state": {"request_id": "mine"}, "route": route}
+        logs._request.set(scope)
+        logs.log_request(scope, 200, 0.12345678)
+        logs.write_request(stderr, scope, 200, 0.12345678)
+    lines = [json.loads(line) for line in stderr.getvalue().splitlines()]
+    assert len(lines) == 4
+    for logged, written in zip(lines[::2], lines[1::2], strict=True):
+        assert list(logged) == list(written)
+        assert logged | {"timestamp": written["timestamp"]} == written
+
+
+async def test_a_person_gets_a_log_to_look_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    app = create_app(Settings())
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://service"
+    ) as client:
+        await client.get("/health/live")
+    [line] = stderr.getvalue().splitlines()
+    assert "request" in line
+    assert not line.startswith("{")
 
 
 @pytest.mark.parametrize("says_how_long", [True, False])

@@ -104,11 +104,11 @@ async def test_only_who_waits_has_a_span_and_only_in_a_trace(
 
 
 async def test_a_waiter_whose_time_is_over_as_it_is_cancelled_takes_no_slot() -> None:
-    slots = Slots("pool", size=1, max_waiting=1, timeout=10)
+    slots = Slots("pool", size=1, max_waiting=1, timeout=0)
     slots.take()
     waiting = asyncio.create_task(slots.wait())
     await asyncio.sleep(0)
-    slots._expire(slots._waiters[0])
+    slots._look()
     waiting.cancel()
     await asyncio.wait({waiting})
     assert (slots.taken, slots.waiting) == (1, 0)

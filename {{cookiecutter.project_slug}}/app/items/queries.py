@@ -49,5 +49,5 @@ async def insert_items(connection: PooledConnection, items: Sequence[ItemCreate]
             [item.name for item in items],
             values,
         )
-    except (asyncpg.DataError, ValueError) as error:
+    except (asyncpg.DataError, ValueError) as error:  # ValueError: pydantic's, of what is too deep
         raise ItemsRefused("A name or a value holds what cannot be stored.") from error

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from time import monotonic
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from opentelemetry import trace
 from pydantic import BaseModel, ConfigDict
@@ -169,6 +170,11 @@ class PoolSettings(BaseModel, ABC):
         """
 
 
+class Waiter(NamedTuple):
+    served: asyncio.Future[bool]
+    until: float
+
+
 class Slots:
     """A pool's bound: at most `size` are out, `max_waiting` wait, and the first come is served."""
 
@@ -180,7 +186,8 @@ class Slots:
         self._free = size
         self._max_waiting = max_waiting
         self._timeout = timeout
-        self._waiters: deque[asyncio.Future[bool]] = deque()
+        self._waiters: deque[Waiter] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def taken(self) -> int:
@@ -206,35 +213,48 @@ class Slots:
         if len(self._waiters) >= self._max_waiting:
             self.rejected += 1
             raise PoolFull(self._pool, f"{len(self._waiters)} are waiting for a connection already")
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[bool] = loop.create_future()
-        timer = loop.call_later(self._timeout, self._expire, waiter)
+        waiter = Waiter(
+            asyncio.get_running_loop().create_future(), until=monotonic() + self._timeout
+        )
         self._waiters.append(waiter)
+        if self._timer is None:
+            self._look_in(self._timeout)
         try:
             with span("pool wait", self._pool):
-                is_served = await waiter
+                is_served = await waiter.served
         except BaseException:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-            elif not waiter.cancelled() and waiter.result():  # served while it was leaving
+            elif not waiter.served.cancelled() and waiter.served.result():  # while it was leaving
                 self.give_back()
             raise
-        finally:
-            timer.cancel()
         if not is_served:
             self.timeouts += 1
             raise PoolTimeout(self._pool, f"no connection became free within {self._timeout:g} s")
 
-    def _expire(self, waiter: "asyncio.Future[bool]") -> None:
-        if not waiter.done():
-            self._waiters.remove(waiter)
-            waiter.set_result(False)
+    def _look_in(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """Send away who has waited for too long; one timer, set for the first, is for all."""
+        self._timer = None
+        while self._waiters:
+            if (left := self._waiters[0].until - monotonic()) > 0:
+                self._look_in(left)
+                return
+            self._answer(is_served=False)
 
     def give_back(self) -> None:
         """Hand the slot to whoever has waited longest."""
         while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(True)
+            if self._answer(is_served=True):
                 return
         self._free += 1
+
+    def _answer(self, *, is_served: bool) -> bool:
+        """Whether the first who waits is still there to be told."""
+        served = self._waiters.popleft().served
+        if served.done():
+            return False
+        served.set_result(is_served)
+        return True

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from time import monotonic
+from types import CodeType
 from typing import Generic, TypeVar
 
 import structlog
@@ -20,8 +22,8 @@ log = structlog.get_logger(__name__)
 POOLS = str(Path(__file__).parent)
 APP = str(Path(POOLS).parent)
 
-# Calls, the innermost first: file, line, function.
-Stack = list[tuple[str, int, str]]
+# Calls, the innermost first: the code, and the instruction in it, whose line takes long to find.
+Stack = list[tuple[CodeType, int]]
 
 _taker: ContextVar[Stack] = ContextVar("taker")
 
@@ -31,9 +33,8 @@ def note_taker() -> None:
     stack: Stack = []
     frame = sys._getframe(1).f_back
     while frame:
-        code = frame.f_code
-        if is_ours(code.co_filename):
-            stack.append((code.co_filename, frame.f_lineno, code.co_name))
+        if is_ours(frame.f_code.co_filename):
+            stack.append((frame.f_code, frame.f_lasti))
         elif stack:
             break
         frame = frame.f_back
@@ -101,8 +102,11 @@ class Holds(Generic[K]):
             "connection held for too long",
             pool=self._pool,
             seconds=round(held, 1),
-            taken_by=[
-                f"{Path(file).relative_to(Path(APP).parent)}:{line} {function}"
-                for file, line, function in _taker.get([])
-            ],
+            taken_by=[where(code, instruction) for code, instruction in _taker.get([])],
         )
+
+
+def where(code: CodeType, instruction: int) -> str:
+    file = Path(code.co_filename).relative_to(Path(APP).parent)
+    line, *_ = next(islice(code.co_positions(), instruction // 2, None))
+    return f"{file}:{line} {code.co_name}"
