@@ -20,16 +20,15 @@ from app.errors import answer_unexpected
 
 log = structlog.get_logger(__name__)
 
-
-def is_watched() -> bool:
-    """Whether a person is watching, and no machine."""
-    return sys.stderr.isatty()
-
-
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 # The request that is being served; its route is known once it has been found.
 _request: ContextVar[Scope] = ContextVar("request")
+
+
+def is_watched() -> bool:
+    """Whether a person is watching, and no machine."""
+    return sys.stderr.isatty()
 
 
 def add_request(

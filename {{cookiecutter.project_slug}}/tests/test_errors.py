@@ -141,9 +141,7 @@ async def test_the_log_of_a_request_is_what_would_be_logged(
         assert logged | {"timestamp": written["timestamp"]} == written
 
 
-async def test_a_person_gets_a_log_to_look_at(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_person_gets_a_log_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = io.StringIO()
     monkeypatch.setattr(stderr, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", stderr)
