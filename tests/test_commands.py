@@ -136,7 +136,8 @@ def make_dev(command: str, installed: Installed) -> None:
         assert service.call("GET", "/pools").status == 200
         os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
         process.wait(PATIENCE)
-        assert not group_lives(process.pid)
+        # Python's resource tracker, there because it reloads, ends when it sees its parent gone.
+        wait_for(lambda: not group_lives(process.pid), "the end of all its processes")
 
 
 def in_a_shell(command: str, installed: Installed, **variables: str) -> None:
