@@ -100,9 +100,10 @@ CASES = [
     *(
         # They are so close that it takes many rounds to tell them apart.
         Case(f"read {what}", path, [app, EVERYTHING], path=path, rounds=rounds)
-        for app, rounds in ((STRIPPED, 9), (SILENT, 9), (UNMONITORED, 21))
+        for app, rounds in ((STRIPPED, 9), (SILENT, 21), (UNMONITORED, 21))
         for what, path, _ in READS
     ),
+    Case("mixed", "mixed", [SILENT, EVERYTHING], rounds=21),
 ]
 
 

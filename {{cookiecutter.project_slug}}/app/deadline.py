@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextvars import Context
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -58,40 +59,22 @@ class Limit:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self._started = monotonic()
         self.has_begun = False
         """Whether the response has, which is not cut in two."""
         self.is_over = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Comes with the deadline or with the end of the work, whichever is first."""
-        self._started = monotonic()
-        self._timer: asyncio.TimerHandle | None = None
-        self._look_in(seconds)
 
     def extend(self, seconds: float) -> None:
         self.seconds = max(self.seconds, seconds)
 
-    def left(self) -> float:
-        return self.seconds - (monotonic() - self._started)
+    def age(self) -> float:
+        return monotonic() - self._started
 
     def end(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            # It knows the request, which knows this: a cycle for the collector.
-            self._timer = None
         if not self.ended.done():
             self.ended.set_result(None)
-
-    def _look_in(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
-
-    def _look(self) -> None:
-        if self.has_begun:
-            return
-        if (left := self.left()) > 0:
-            self._look_in(left)
-        else:
-            self.is_over = True
-            self.end()
 
 
 class Deadline:
@@ -105,12 +88,18 @@ class Deadline:
         self._app = app
         self._seconds = seconds
         self._leftovers = leftovers
+        # In the order in which the requests came; one timer, set for the first, is for all.
+        self._limits: dict[Limit, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         limit = scope.setdefault("state", {})["deadline"] = Limit(self._seconds)
+        self._limits[limit] = None
+        if self._timer is None:
+            self._look_in(self._seconds)
 
         async def send_in_time(message: Message) -> None:
             if not limit.is_over:
@@ -121,6 +110,7 @@ class Deadline:
             try:
                 await self._app(scope, receive, send_in_time)
             finally:
+                self._limits.pop(limit, None)
                 limit.end()
 
         task = asyncio.create_task(work())
@@ -135,3 +125,27 @@ class Deadline:
         self._leftovers.leave(task)
         answer = problem(504, f"No answer was ready within {limit.seconds:g} seconds.")
         await answer(scope, receive, send)
+
+    def _look_in(self, seconds: float) -> None:
+        # On behalf of no request, which the timer would keep.
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look, context=Context())
+
+    def _look(self) -> None:
+        self._timer = None
+        while self._limits:
+            limit = next(iter(self._limits))
+            if (wait := self._seconds - limit.age()) > 0:
+                self._look_in(wait)
+                return
+            del self._limits[limit]
+            self._stop(limit)
+
+    def _stop(self, limit: Limit) -> None:
+        """Or look again when the route has extended the limit."""
+        if limit.has_begun or limit.ended.done():
+            return
+        if (left := limit.seconds - limit.age()) > 0:
+            asyncio.get_running_loop().call_later(left, self._stop, limit, context=Context())
+            return
+        limit.is_over = True
+        limit.end()

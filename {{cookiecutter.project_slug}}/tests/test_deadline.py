@@ -6,7 +6,7 @@ from time import monotonic
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from app.deadline import Leftovers
@@ -40,6 +40,33 @@ async def test_the_answer_comes_at_the_deadline_and_not_after_tidying_up(
     may_tidy_up.set()
     await app.state.leftovers.settle(5)
     assert has_tidied_up.is_set()
+
+
+async def test_each_request_has_a_deadline_of_its_own_which_its_route_may_extend(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    has_begun = asyncio.Event()
+    ends: list[float] = []
+
+    @app.get("/stuck/{seconds}")
+    async def stuck(request: Request, seconds: float) -> None:
+        request.state.deadline.extend(seconds)
+        has_begun.set()
+        await asyncio.Event().wait()
+
+    async def ask(seconds: float) -> None:
+        asked = monotonic()
+        answer = await client.get(f"/stuck/{seconds}")
+        assert answer.json()["detail"] == f"No answer was ready within {seconds:g} seconds."
+        assert monotonic() - asked >= seconds
+        ends.append(seconds)
+
+    async with asyncio.TaskGroup() as asked:
+        for seconds in (0.6, 0.2, 0.5, 0.2):
+            asked.create_task(ask(seconds))
+            await has_begun.wait()
+            has_begun.clear()
+    assert ends == [0.2, 0.2, 0.5, 0.6]
 
 
 async def test_a_response_that_has_begun_is_not_cut(

@@ -16,14 +16,14 @@ from pydantic import BaseModel, ConfigDict
 # Upper bounds in seconds: from a local round trip to the longest default timeout.
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
-
 _tracer = trace.get_tracer("app.pools")
+_nothing = nullcontext()
 
 
 def span(name: str, pool: str) -> AbstractContextManager[object]:
     """A span in the trace of a request, where it waits; of no cost where no trace is taken."""
     if not trace.get_current_span().is_recording():
-        return nullcontext()
+        return _nothing
     return _tracer.start_as_current_span(name, attributes={"pool": pool})
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Generic, TypeVar
 
 import structlog
@@ -31,10 +31,11 @@ _taker: ContextVar[Stack] = ContextVar("taker")
 def note_taker() -> None:
     """Remember which of the service's own code is about to take a connection, up to its route."""
     stack: Stack = []
-    frame = sys._getframe(1).f_back
+    frame: FrameType | None = sys._getframe(2)
     while frame:
-        if is_ours(frame.f_code.co_filename):
-            stack.append((frame.f_code, frame.f_lasti))
+        code = frame.f_code
+        if is_ours(code.co_filename):
+            stack.append((code, frame.f_lasti))
         elif stack:
             break
         frame = frame.f_back
