@@ -141,7 +141,7 @@ class Deadline:
             self._stop(limit)
 
     def _stop(self, limit: Limit) -> None:
-        """Or look again when the route has extended the limit."""
+        """End the wait for the answer, or look again later where the route has extended it."""
         if limit.has_begun or limit.ended.done():
             return
         if (left := limit.seconds - limit.age()) > 0:

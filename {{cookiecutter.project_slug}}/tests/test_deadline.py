@@ -61,9 +61,9 @@ async def test_each_request_has_a_deadline_of_its_own_which_its_route_may_extend
         assert monotonic() - asked >= seconds
         ends.append(seconds)
 
-    async with asyncio.TaskGroup() as asked:
+    async with asyncio.TaskGroup() as clients:
         for seconds in (0.6, 0.2, 0.5, 0.2):
-            asked.create_task(ask(seconds))
+            clients.create_task(ask(seconds))
             await has_begun.wait()
             has_begun.clear()
     assert ends == [0.2, 0.2, 0.5, 0.6]
